@@ -1,0 +1,32 @@
+"""The hooks, in the order in which the host calls them; each yields (name, object) pairs.
+
+A plugin is a module under the entry-point group `kdbench`, or one file. None of these hooks runs inside
+the training loop.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from kdbench.api import DataSet, Method
+
+hookspec = pluggy.HookspecMarker("kdbench")
+
+
+@hookspec
+def kdbench_models() -> "Iterator[tuple[str, Callable[..., nn.Module]]]":  # type: ignore[empty-body]  # a declaration
+    """Networks, registered with timm when the module is imported: timm's name and its entry function."""
+
+
+@hookspec
+def kdbench_datasets() -> "Iterator[tuple[str, DataSet]]":  # type: ignore[empty-body]  # a declaration
+    """Data sets: a name and a frozen dataclass of facts with `prepare` and `load`."""
+
+
+@hookspec
+def kdbench_methods() -> "Iterator[tuple[str, Method]]":  # type: ignore[empty-body]  # a declaration
+    """Methods: a name and a frozen dataclass of hyperparameters with the paper's defaults."""

@@ -1,0 +1,176 @@
+"""One immutable record a trial, failures included: the only truth that tables and pages are made from."""
+
+from typing import Literal, TypeAlias
+
+from pydantic import Field
+
+from kdbench.record.question import Frozen, Question, fingerprint
+
+SCHEMA = 1
+
+Status: TypeAlias = Literal[
+    "ok", "diverged", "failed", "oom", "timeout", "crashed", "interrupted", "unsupported"
+]  # fmt: skip
+"""Only ok feeds means; all feed coverage."""
+
+RETRIED: frozenset[str] = frozenset({"timeout", "crashed", "interrupted"})
+"""Statuses that say nothing final about the question: the next run asks again."""
+
+
+class Fingerprints(Frozen):
+    """SHA-256 of the question, of the code that answered it, and of the environment class it ran in."""
+
+    question: str
+    code: str
+    environment: str
+
+
+class Environment(Frozen):
+    """Where a trial ran; no host, no user, no path.
+
+    Attributes:
+        capability: Instruction set of the CPU as torch sees it, or compute capability of the GPU.
+        threads: Compute threads of the worker.
+    """
+
+    python: str
+    torch: str
+    timm: str
+    kdbench: str
+    device: str
+    device_name: str
+    capability: str
+    threads: int
+    platform: str
+
+    @property
+    def group(self) -> str:
+        """Fingerprint of what decides bits: equal groups give equal weights."""
+        return fingerprint(self.model_dump(include={"torch", "timm", "device", "capability", "threads", "platform"}))
+
+
+class Origin(Frozen):
+    """The distribution (or file name) a plugin came from, and its version."""
+
+    distribution: str
+    version: str
+
+
+class Card(Frozen):
+    """What the teacher is: its weights by content hash and how good it is on the measured split.
+
+    Attributes:
+        quality: Metrics of `kdbench.measure`, as for a student.
+    """
+
+    weights: str
+    parameters: int
+    multiply_adds: int
+    quality: dict[str, float]
+
+
+class Deployed(Frozen):
+    """The network that is shipped.
+
+    Attributes:
+        network: timm name; `options` are the keyword arguments of `timm.create_model`.
+        weights: Content hash of the safetensors file in the store's `artifacts`.
+        latency_ms: Median of one forward pass at batch 1.
+        throughput: Images a second at batch 256.
+    """
+
+    network: str
+    options: dict[str, bool | int | float | str | None]
+    weights: str
+    parameters: int
+    multiply_adds: int
+    latency_ms: float
+    throughput: float
+
+
+class Cost(Frozen):
+    """What a training step costs, from an interleaved pass of its own after training.
+
+    Attributes:
+        step_ms: Median milliseconds a step.
+        parts_ms: The same by phase: data, teacher, student, loss, backward, update.
+        images_per_second: Batch size over the median step.
+        overhead: Median over rounds of this method's step over the first baseline's in the same round, or None.
+        overhead_interval: 95 % interval of that median, by bootstrap over rounds.
+        rounds: Interleaved rounds measured, after warm-up.
+        teacher_passes: Teacher forward passes an image.
+        training_parameters: Weights that are trained and not shipped.
+        peak_memory_mb: High-water mark of the worker (CPU, shared by the cohort) or of the trial (GPU).
+        compile_seconds: Spent compiling, outside of all other figures.
+        valid: Whether the figures may be compared; `why_not` says why not.
+    """
+
+    step_ms: float
+    parts_ms: dict[str, float]
+    images_per_second: float
+    overhead: float | None
+    overhead_interval: tuple[float, float] | None
+    rounds: int
+    teacher_passes: float
+    training_parameters: int
+    peak_memory_mb: float
+    compile_seconds: float = 0.0
+    valid: bool = True
+    why_not: str = ""
+
+
+class Failure(Frozen):
+    """Why a trial is not ok.
+
+    Attributes:
+        where: Phase, and step where there is one; plugin, file and line in `message`.
+    """
+
+    kind: str
+    message: str
+    where: str
+
+
+class Record(Frozen):
+    """One attempt at one question.
+
+    Attributes:
+        suite: Name of the suite that asked.
+        rows: Rows of the transfer set that the stream holds.
+        settings: "paper", or "tuned, k tries", for this method's hyperparameters in this suite.
+        quality: accuracy, top5, nll, brier, ece, ece_adaptive, ... on the measured split.
+        per_class: Accuracy of each class.
+        fidelity: agreement, kl, ... to the teacher, by split: "test" (or "validation") and "transfer".
+        losses: Mean of each weighted term over the last epoch.
+        curve: Points (share of the budget, metrics) on the validation rows.
+        logits: Content hash of the measured split's logits in the store's `artifacts`.
+        seconds: Wall seconds of the cohort's phases; diagnostics, not cost.
+    """
+
+    schema_version: Literal[1] = SCHEMA
+    status: Status
+    question: Question
+    fingerprints: Fingerprints
+    suite: str
+    origin: Origin
+    settings: str
+    created: str
+    attempt: int = Field(1, ge=1)
+    environment: Environment
+    rows: int = 0
+    quality: dict[str, float] = {}
+    per_class: tuple[float, ...] = ()
+    fidelity: dict[str, dict[str, float]] = {}
+    losses: dict[str, float] = {}
+    curve: tuple[tuple[float, dict[str, float]], ...] = ()
+    teacher: Card | None = None
+    deployed: Deployed | None = None
+    cost: Cost | None = None
+    logits: str = ""
+    seconds: dict[str, float] = {}
+    failure: Failure | None = None
+
+    @property
+    def label(self) -> str:
+        """The method as boards name it: with its transfer rows where the quiz split was left out."""
+        return f"{self.question.method} ({self.rows} rows)" if self.question.quiz else self.question.method

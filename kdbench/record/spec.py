@@ -1,0 +1,98 @@
+"""Names with options, as typed on the command line and in suites: `kd[temperature=2,alpha=0.5]`."""
+
+import ast
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from kdbench.errors import UsageError
+
+Value: TypeAlias = bool | int | float | str | None | tuple["Value", ...]
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+/@:-]*")
+_WORDS = {"true": True, "false": False, "none": None}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Spec:
+    """A name and its options, sorted by key: the same thing is always written the same way.
+
+    Example:
+        >>> str(Spec.parse("kd[temperature=2, alpha=.5]"))
+        'kd[alpha=0.5,temperature=2]'
+    """
+
+    name: str
+    options: tuple[tuple[str, Value], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "Spec":
+        """The spec that `text` writes.
+
+        Raises:
+            UsageError: The text is no name with optional [key=value,...].
+        """
+        head, bracket, rest = text.strip().partition("[")
+        if not _NAME.fullmatch(head) or (bracket and not rest.endswith("]")):
+            raise UsageError(f"{text!r} is not a name with options", "expected name or name[key=value,...]", "see kdbench list")
+        options: dict[str, Value] = {}
+        for item in _split(rest[:-1]) if bracket else []:
+            key, equals, value = item.partition("=")
+            key = key.strip()
+            if not equals or not key.isidentifier() or key in options:
+                raise UsageError(f"bad option {item.strip()!r} in {text!r}", "expected key=value, each key once", "see kdbench show")
+            options[key] = _value(value.strip())
+        return cls(head, tuple(sorted(options.items())))
+
+    def __str__(self) -> str:
+        return self.name + ("[" + ",".join(f"{k}={_text(v)}" for k, v in self.options) + "]" if self.options else "")
+
+    def without(self, *keys: str) -> "Spec":
+        """The same spec less these options."""
+        return Spec(self.name, tuple((k, v) for k, v in self.options if k not in keys))
+
+
+def _split(text: str) -> list[str]:
+    """Items between the commas that stand outside of parentheses, brackets and quotes."""
+    items, depth, quote, start = [], 0, "", 0
+    for i, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char in "([":
+            depth += 1
+        elif char in ")]":
+            depth -= 1
+        elif char == "," and depth == 0:
+            items.append(text[start:i])
+            start = i + 1
+    return [*items, text[start:]] if text.strip() else []
+
+
+def _value(text: str) -> Value:
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    try:
+        return _frozen(ast.literal_eval(text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _frozen(value: object) -> Value:
+    if isinstance(value, (list, tuple)):
+        return tuple(_frozen(item) for item in value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(f"{value!r} is not an option value")
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, tuple):
+        return "(" + ",".join(_text(item) for item in value) + ("," if len(value) == 1 else "") + ")"
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, str):
+        plain = _value(value) == value and not re.search(r"[\s,=\[\]()'\"]", value)
+        return value if plain else repr(value)
+    return repr(value)

@@ -1,0 +1,120 @@
+"""A folder of records: written once, atomically, found again by question; weights and logits by content hash."""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from kdbench.errors import StoreError
+from kdbench.record.question import fingerprint
+from kdbench.record.schema import Record
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9.=+,-]+")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, whole or not at all.
+
+    Raises:
+        StoreError: The file system refuses.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.chmod(0o644)
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise StoreError(f"cannot write {path}", str(error), "free space there, or choose another place with --store") from error
+
+
+def _part(text: str) -> str:
+    """`text` as one component of a path: no separators, no leading dot, bounded."""
+    return _UNSAFE.sub("_", text).lstrip(".")[:80] or "_"
+
+
+class Store:
+    """The records under one folder.
+
+    Args:
+        root: The folder; made when the first record is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def records(self) -> list[Record]:
+        """All records, in the order of their file names.
+
+        Raises:
+            StoreError: A file is not a record of this schema; nothing is skipped.
+        """
+        return [self.read(path) for path in sorted(self.root.glob("records/*/*/*.json"))]
+
+    def read(self, path: Path) -> Record:
+        """The record in one file."""
+        try:
+            return Record.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            reason = str(error).splitlines()[0]
+            raise StoreError(f"{path} is not a readable record", reason, "move the file away, or restore it") from error
+
+    def path(self, record: Record) -> Path:
+        """Where this record lies, or would lie."""
+        ask = record.question
+        content = fingerprint(record.model_dump(mode="json"))
+        name = f"{_part(ask.method)}-s{ask.seed}-{record.fingerprints.question[:12]}-{content[:8]}.json"
+        return self.root / "records" / _part(ask.dataset) / f"{_part(ask.teacher)}--{_part(ask.student)}" / name
+
+    def add(self, record: Record) -> Path:
+        """Write the record; its file's path. A record is never overwritten by another."""
+        path = self.path(record)
+        text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        write_atomically(path, text.encode() + b"\n")
+        return path
+
+    def put(self, content: bytes, suffix: str) -> str:
+        """Keep an artifact; its content hash."""
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.artifact(digest, suffix)
+        if not path.exists():
+            write_atomically(path, content)
+        return digest
+
+    def artifact(self, digest: str, suffix: str = ".safetensors") -> Path:
+        """Where the artifact with this content hash lies, or would lie."""
+        return self.root / "artifacts" / f"{digest}{suffix}"
+
+    @contextmanager
+    def claim(self, question: str) -> Iterator[bool]:
+        """Whether this process alone may answer the question while the context is open.
+
+        The claim is the operating system's lock on a file: it ends with the process, however that ends.
+        """
+        lock = FileLock(self.root / "claims" / f"{question}.lock")
+        try:
+            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        except OSError as error:
+            raise StoreError(f"cannot claim trials in {self.root}", str(error), "choose another place with --store") from error
+        try:
+            yield True
+        finally:
+            lock.release()
