@@ -59,8 +59,15 @@ class Outputs:
 
     def detach(self) -> "Outputs":
         """The same values without their graph."""
-        hints = self.hints if self.hints is UNDECLARED else tuple(hint.detach() for hint in self.hints)
-        return Outputs(logits=self.logits.detach(), pooled=self.pooled.detach(), hints=hints)
+        return self._map(Tensor.detach)
+
+    def float(self) -> "Outputs":
+        """The same values in float32."""
+        return self if self.logits.dtype == torch.float32 else self._map(Tensor.float)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Outputs":
+        hints = self.hints if self.hints is UNDECLARED else tuple(change(hint) for hint in self.hints)
+        return Outputs(logits=change(self.logits), pooled=change(self.pooled), hints=hints)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,11 @@ class Store:
         write_atomically(path, text.encode() + b"\n")
         return path
 
+    def answered(self, question: str, code: str) -> bool:
+        """Whether a record of this question by this code is ok; reads only the files that bear its name."""
+        found = (self.read(path) for path in self.root.glob(f"records/*/*/*-{question[:12]}-*.json"))
+        return any(r.status == "ok" and (r.fingerprints.question, r.fingerprints.code) == (question, code) for r in found)
+
     def put(self, content: bytes, suffix: str) -> str:
         """Keep an artifact; its content hash."""
         digest = hashlib.sha256(content).hexdigest()

@@ -1,0 +1,85 @@
+"""From what happened to a trial to its record."""
+
+import platform
+import re
+import traceback
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdbench.errors import KDBenchError, Unsupported
+from kdbench.plan import Cohort, Trial
+from kdbench.record import Environment, Failure, Record, Status
+from kdbench.registry import Source
+from kdbench.train import Diverged, Runner
+
+
+@dataclass
+class Attempt:
+    """A trial on its way to a record: what is known of it so far.
+
+    Attributes:
+        runner: Its student in training, once there is one.
+        fields: Measured fields of the record.
+    """
+
+    trial: Trial
+    runner: Runner | None = None
+    status: Status = "ok"
+    failure: Failure | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    curve: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+
+    def fail(self, error: Exception, where: str) -> None:
+        """Take the trial out, with the status that fits the error."""
+        self.status = status_of(error)
+        self.failure = Failure(kind=type(error).__name__, message=blame(error, self.trial.source), where=where)
+
+    def record(self, cohort: Cohort, rows: int, seconds: dict[str, float], where: Environment) -> Record:
+        """The record of this attempt."""
+        return self.trial.record(
+            cohort.suite, self.status, where, rows=rows, curve=tuple(self.curve), seconds=seconds, failure=self.failure,
+            **self.fields,
+        )  # fmt: skip
+
+
+def status_of(error: BaseException) -> Status:
+    """The status that an exception gives a trial."""
+    if isinstance(error, Unsupported):
+        return "unsupported"
+    if isinstance(error, Diverged):
+        return "diverged"
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return "oom"
+    return "failed"
+
+
+def blame(error: BaseException, source: Source) -> str:
+    """What went wrong, with the plugin's name, file and line, and no path of this machine."""
+    said = str(error) if isinstance(error, KDBenchError) else f"{type(error).__name__}: {error}"
+    name = Path(source.path).name
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == name]
+    place = f"{source.name} ({name}" + (f", line {lines[-1]})" if lines else ")")
+    return f"{place}: {strip_paths(said)}"
+
+
+def strip_paths(text: str) -> str:
+    """The text with absolute paths cut to their last part."""
+    return re.sub(r"(?<![\w.])/(?:[^/\s'\":]+/)+([^/\s'\":]+)", r"\1", text)
+
+
+def environment(device: torch.device) -> Environment:
+    """Where this process runs."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        name, capability = properties.name, f"{properties.major}.{properties.minor}"
+    else:
+        name, capability = platform.machine(), torch.backends.cpu.get_cpu_capability()
+    return Environment(
+        python=platform.python_version(), torch=torch.__version__, timm=version("timm"), kdbench=version("kdbench"),
+        device=device.type, device_name=name, capability=capability, threads=torch.get_num_threads(),
+        platform=f"{platform.system()} {platform.machine()}",
+    )  # fmt: skip

@@ -1,0 +1,207 @@
+"""What all trials of a cohort share: rows, views and teacher; and how their students are built and measured."""
+
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from kdbench.api import Batch, Method, Outputs, Port, Setup
+from kdbench.cohort.outcome import Attempt
+from kdbench.cohort.workbench import Workbench, method
+from kdbench.data import Split, Views, derive_seed, transfer_rows
+from kdbench.measure import Sweep, deployed_speed, fidelity, per_class, quality, size, summarise_rounds, sweep
+from kdbench.models import Network, align, create
+from kdbench.plan import Cohort
+from kdbench.record import Card, Cost, Deployed
+from kdbench.teacher import Teacher
+from kdbench.train import Runner, interleave, make_batch
+
+
+class Rig:
+    """One cohort's shared parts.
+
+    Args:
+        cohort: What was asked.
+        bench: The worker's.
+        teacher: Frozen, with every anchor that a method of the cohort teaches from.
+    """
+
+    def __init__(self, cohort: Cohort, bench: Workbench, teacher: Teacher) -> None:
+        self.cohort, self.bench, self.teacher, self.device = cohort, bench, teacher, bench.device
+        protocol, splits = cohort.protocol, bench.data(cohort, cohort.root)
+        self.splits = splits
+        stream, quiz = transfer_rows(len(splits.train), protocol.rows, cohort.quiz)
+        seed = derive_seed(cohort.seed, "views")
+        view = partial(Views, splits.train, device=self.device, seed=seed)
+        self.transfer = splits.train.head(len(stream))
+        self.views = view(stream, shift=protocol.shift, flip=protocol.flip)
+        self.quiz = view(quiz, shift=0, flip=False) if len(quiz) else None
+        self.total = protocol.total_steps(len(self.views))
+        self.tested = self.split(cohort.evaluation.split)
+        ours, theirs = align(self.build().port().hints, teacher.hints)
+        self.picked = ours
+        teacher.pick(theirs)
+
+    def build(self) -> Network:
+        """The student, initialised from the cohort's seed: the same for every method."""
+        torch.manual_seed(derive_seed(self.cohort.seed, "init"))
+        return self._fresh()
+
+    def _fresh(self) -> Network:
+        facts = self.cohort.dataset
+        network = create(
+            self.cohort.pair.student, num_classes=facts.num_classes, image_shape=facts.image_shape,
+            mean=facts.mean, std=facts.std,
+        )  # fmt: skip
+        return network.to(self.device)
+
+    def runner(self, chosen: Method) -> Runner:
+        """A student of this method, ready for its first step."""
+        student = self.build()
+        student.pick(self.picked)
+        needs, cohort = chosen.needs(), self.cohort
+        private = self.teacher.copy() if needs.teacher == "private" else None
+        teacher = self.teacher.port() if private is None else Port(
+            model=private, pooled_dim=self.teacher.port().pooled_dim, hints=self.teacher.port().hints
+        )  # fmt: skip
+        setup = Setup(
+            student=student.port(), teacher=teacher, num_classes=cohort.dataset.num_classes,
+            num_train=len(self.views), class_tree=self.splits.dataset.class_tree, build=self._peer,
+            teacher_passes=partial(self._passes, needs.hints),
+        )  # fmt: skip
+        return Runner(
+            chosen, student, setup, cohort.protocol, seed=cohort.seed, total=self.total, device=self.device,
+            private=private, quiz=self.quiz,
+        )  # fmt: skip
+
+    def teach(self, hints: bool) -> Callable[[float, Tensor], Outputs]:
+        """The shared teacher at an anchor, on images, with or without hints."""
+        precision = self.cohort.protocol.precision == "bfloat16"
+
+        def answer(anchor: float, images: Tensor) -> Outputs:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=precision):
+                outputs: Outputs = self.teacher(images, hints, anchor)
+                return outputs.float()
+
+        return answer
+
+    def measure(self, runner: Runner) -> dict[str, Any]:
+        """The measured fields of a trained student's record."""
+        store, cohort = self.bench.store, self.cohort
+        deployed = runner.method.deploy(runner.student, runner.state)
+        said, reference = self.sweep(deployed, self.tested), self.reference(cohort.evaluation.split)
+        target = self.tested.labels
+        clean, clean_reference = self.sweep(deployed, self.transfer), self.reference("transfer")
+        found = quality(said.logits, target)
+        parameters, multiply_adds = size(deployed, cohort.dataset.image_shape)
+        speed = deployed_speed(deployed, cohort.dataset.image_shape, self.device, seconds=0.15)
+        bare = deployed.model if isinstance(deployed, Network) else deployed
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bare.state_dict().items()}
+        return {
+            "quality": found,
+            "per_class": per_class(said.logits, target, cohort.dataset.num_classes),
+            "fidelity": {
+                cohort.evaluation.split: fidelity(said.logits, reference.logits, target, said.pooled, reference.pooled),
+                "transfer": fidelity(
+                    clean.logits, clean_reference.logits, self.transfer.labels, clean.pooled, clean_reference.pooled
+                ),
+            },
+            "teacher": self.card(reference),
+            "logits": store.put(save({"logits": said.logits.contiguous()}), ".safetensors"),
+            "deployed": Deployed(
+                network=cohort.pair.student.name, options=self._options(), weights=store.put(save(weights), ".safetensors"),
+                parameters=parameters, multiply_adds=multiply_adds, latency_ms=speed.latency_ms,
+                throughput=speed.throughput,
+            ),
+        }  # fmt: skip
+
+    def curve(self, runner: Runner) -> dict[str, float]:
+        """A point of the learning curve, on the validation rows."""
+        deployed = runner.method.deploy(runner.student, runner.state)
+        said, reference = self.sweep(deployed, self.split("validation")), self.reference("validation")
+        found = quality(said.logits, self.split("validation").labels)
+        close = fidelity(said.logits, reference.logits, self.split("validation").labels)
+        return {"accuracy": found["accuracy"], "nll": found["nll"], "agreement": close["agreement"], "kl": close["kl"]}
+
+    def card(self, reference: Sweep) -> Card:
+        """The teacher's card."""
+        sizes = [size(member, self.cohort.dataset.image_shape) for member in self.teacher.converged]
+        return Card(
+            weights=self.teacher.weights,
+            parameters=sum(parameters for parameters, _ in sizes),
+            multiply_adds=sum(multiply_adds for _, multiply_adds in sizes),
+            quality=quality(reference.logits, self.tested.labels),
+        )
+
+    def reference(self, split: str) -> Sweep:
+        """What the converged teacher says of a whole split; computed once a worker."""
+        rows = self.split(split)
+        key = (self.teacher.weights, rows.digest)
+        if key not in self.bench.sweeps:
+            self.bench.sweeps[key] = self.sweep(self.teacher, rows)
+        return self.bench.sweeps[key]
+
+    def split(self, name: str) -> Split:
+        """The test split, the validation rows, or the transfer set without augmentation."""
+        if name == "transfer":
+            return self.transfer
+        found = self.splits.test if name == "test" else self.splits.validation
+        assert found is not None, "Evaluation asks for validation rows wherever they are read"
+        return found
+
+    def sweep(self, network: nn.Module, split: Split) -> Sweep:
+        """Logits and pooled features of a network on a whole split."""
+        return sweep(network, split.images, device=self.device)
+
+    def costs(self, attempts: dict[str, Attempt], seconds: float) -> dict[str, Cost]:
+        """Cost of a step of every trial, from an interleaved pass; spends the runners."""
+        runners = {name: attempt.runner for name, attempt in attempts.items() if attempt.runner}
+        yardstick = self.cohort.yardstick
+        baseline = str(yardstick.spec) if yardstick else None
+        if yardstick and baseline not in runners and runners:
+            runners = {str(yardstick.spec): self.runner(method(yardstick))} | runners
+        teachers = {name: self.teach(runner.needs.hints) for name, runner in runners.items()}
+        rounds = interleave(runners, self.views, teachers, seconds=seconds, watch=self.bench.watch) if runners else []
+        timings = summarise_rounds(rounds, baseline, batch_size=len(self.views.order(0)[: self.cohort.protocol.batch_size]))
+        found = {}
+        for name in attempts.keys() & runners.keys():
+            timing, runner = timings[name], runners[name]
+            found[name] = Cost(
+                step_ms=timing.step_ms, parts_ms=timing.parts_ms, images_per_second=timing.images_per_second,
+                overhead=timing.overhead, overhead_interval=timing.overhead_interval, rounds=timing.rounds,
+                teacher_passes=0.0 if runner.needs.teacher == "none" else 1.0,
+                training_parameters=sum(weight.numel() for weight in runner.extra_weights),
+                peak_memory_mb=self._peak(),
+            )  # fmt: skip
+        return found
+
+    def _peak(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+    def _options(self) -> dict[str, Any]:
+        """Keyword arguments that make timm build the student again."""
+        facts = self.cohort.dataset
+        given = dict(self.cohort.pair.student.without("checkpoint", "pretrained").options)
+        return {"num_classes": facts.num_classes, "in_chans": facts.image_shape[0], **given}
+
+    def _peer(self, role: str) -> nn.Module:
+        """A further network of that role, initialised from torch's current generator."""
+        if role == "student":
+            return self._fresh()
+        raise ValueError(f"no role {role!r}; expected 'student'")
+
+    def _passes(self, hints: bool, split: str) -> Iterator[tuple[Outputs, Batch]]:
+        """The converged teacher on the unaugmented rows of the transfer set, in order."""
+        if split != "transfer":
+            raise ValueError(f"no split {split!r}; expected 'transfer'")
+        for rows in torch.arange(len(self.views)).split(256):
+            batch = make_batch(self.views, rows, self.views.plain(rows), 0.0)
+            yield self.teacher(batch.inputs, hints), batch

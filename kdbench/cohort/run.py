@@ -1,0 +1,96 @@
+"""From a cohort to its records: train in lockstep, measure, time."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kdbench.cohort.outcome import Attempt, environment
+from kdbench.cohort.rig import Rig
+from kdbench.cohort.workbench import Workbench, method, register
+from kdbench.plan import Cohort
+from kdbench.record import Failure, Record
+from kdbench.teacher import open_teacher
+from kdbench.train import lockstep
+
+
+def run(cohort: Cohort, bench: Workbench) -> list[Record]:
+    """Records of all trials of a cohort; a trial's results do not depend on the others.
+
+    Args:
+        cohort: Its trials still to run; its teachers are in the cache.
+        bench: The worker's.
+    """
+    phases: dict[str, float] = {}
+    with _timed(phases, "setup"):
+        register([cohort.student_source, *(job.source for job in cohort.teachers)])
+        attempts = {str(trial.spec): Attempt(trial) for trial in cohort.trials}
+        methods = {name: method(attempt.trial) for name, attempt in attempts.items()}
+        anchors = {stage.anchor for chosen in methods.values() for stage in chosen.stages()}
+        teacher = open_teacher(cohort.teachers, anchors, bench.cache, bench.device)
+        rig = Rig(cohort, bench, teacher)
+        for name, attempt in attempts.items():
+            bench.watch(name, -1)
+            try:
+                attempt.runner = rig.runner(methods[name])
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
+                attempt.fail(error, "init")
+    with _timed(phases, "train"):
+        _train(rig, attempts)
+        teacher.check_unmoved()
+    with _timed(phases, "measure"):
+        for name, attempt in _alive(attempts):
+            bench.watch(name, rig.total)
+            try:
+                attempt.fields |= rig.measure(attempt.runner)
+            except Exception as error:  # noqa: BLE001 - `deploy` is the plugin's
+                attempt.fail(error, "measure")
+    with _timed(phases, "cost"):
+        _costs(rig, attempts, phases["train"])
+    phases["trial"] = sum(phases.values()) / len(attempts)
+    seconds, where = {name: round(value, 4) for name, value in phases.items()}, environment(bench.device)
+    return [attempt.record(cohort, len(rig.views), seconds, where) for attempt in attempts.values()]
+
+
+def _train(rig: Rig, attempts: dict[str, Attempt]) -> None:
+    """Train all students; what fails leaves alone."""
+    runners = {name: attempt.runner for name, attempt in _alive(attempts)}
+    points = rig.cohort.evaluation.curve
+    marks = {round(rig.total * (i + 1) / points): (i + 1) / points for i in range(points)}
+
+    def after(done: int) -> None:
+        for name, attempt in _alive(attempts) if done in marks else ():
+            attempt.curve.append((marks[done], rig.curve(runners[name])))
+
+    teach = rig.teach(any(runner.needs.hints for runner in runners.values()))
+    losses, failures = lockstep(
+        runners, rig.views, rig.cohort.protocol, rig.total, teach, watch=rig.bench.watch, after=after
+    )
+    for name, attempt in attempts.items():
+        if name in failures:
+            attempt.fail(failures[name], f"step {runners[name].done}")
+        elif name in losses:
+            attempt.fields["losses"] = losses[name]
+
+
+def _costs(rig: Rig, attempts: dict[str, Attempt], trained: float) -> None:
+    """Time all students; a method that fails only here keeps its quality and says why it has no cost."""
+    alive = dict(_alive(attempts))
+    try:
+        costs = rig.costs(alive, min(max(0.1 * trained, 0.5), 60.0))
+    except Exception as error:  # noqa: BLE001 - the plugins' steps again
+        for attempt in alive.values():
+            attempt.failure = Failure(kind=type(error).__name__, message=str(error), where="cost pass")
+        return
+    for name, cost in costs.items():
+        attempts[name].fields["cost"] = cost
+
+
+def _alive(attempts: dict[str, Attempt]) -> list[tuple[str, Attempt]]:
+    return [(name, attempt) for name, attempt in attempts.items() if attempt.runner and not attempt.failure]
+
+
+@contextmanager
+def _timed(phases: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    phases[name] = time.perf_counter() - start

@@ -1,0 +1,67 @@
+"""What a resident worker keeps between cohorts."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from kdbench.api import DataSet, Method
+from kdbench.data import Splits, open_splits
+from kdbench.measure import Sweep
+from kdbench.plan import Cohort, TeacherJob, Trial
+from kdbench.record import Store
+from kdbench.registry import Source, build, load
+from kdbench.teacher import ensure
+
+Watch: TypeAlias = Callable[[str, int], None]
+"""Called with a trial's name and step before every call of its plugin: says whom to blame if the process dies."""
+
+
+@dataclass
+class Workbench:
+    """Open data sets, and what teachers say of whole splits.
+
+    Attributes:
+        store: Takes logits and deployed weights; records are written by the parent.
+        cache: Folder of decoded data and teachers.
+    """
+
+    cache: Path
+    store: Store
+    device: torch.device
+    watch: Watch = lambda name, step: None
+    splits: dict[tuple[str, int, int | None], Splits] = field(default_factory=dict)
+    sweeps: dict[tuple[str, str], Sweep] = field(default_factory=dict)
+
+    def data(self, job: TeacherJob | Cohort, root: str) -> Splits:
+        """The splits of a data set, opened once."""
+        facts = job.dataset
+        key = (facts.name, job.validation_rows, job.rows)
+        if key not in self.splits:
+            dataset = build(load(facts.source)["dataset", facts.spec.name], facts.spec)
+            assert isinstance(dataset, DataSet)
+            self.splits[key] = open_splits(
+                dataset, facts.name, root=root, cache=self.cache, validation_rows=job.validation_rows, rows=job.rows
+            )
+        return self.splits[key]
+
+    def train_teacher(self, job: TeacherJob, root: str) -> None:
+        """Make sure that a teacher is in the cache."""
+        register([job.source])
+        ensure(job, self.data(job, root), self.cache, self.device)
+
+
+def method(trial: Trial) -> Method:
+    """The plugin's object with the trial's hyperparameters."""
+    found = build(load(trial.source)["method", trial.spec.name], trial.spec)
+    assert isinstance(found, Method)
+    return found
+
+
+def register(sources: Iterable[Source | None]) -> None:
+    """Import the modules that register networks with timm."""
+    for source in sources:
+        if source is not None:
+            load(source)

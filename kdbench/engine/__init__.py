@@ -1,0 +1,76 @@
+"""Where cohorts run: a suite's open work on resident workers of this machine."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kdbench import plan as planning
+from kdbench.engine.schedule import Bug, Listener, Schedule
+from kdbench.engine.worker import Bench, warm_up
+from kdbench.plan import Plan
+from kdbench.record import Record, Store
+from kdbench.registry import Registry, cache_dir, data_dir
+from kdbench.suite import Suite
+
+__all__ = ["Bug", "Listener", "Run", "cores", "run", "warm_up"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run asked and what came of it.
+
+    Attributes:
+        plan: With the state of every trial before the run.
+        records: Written by this run.
+        claimed: Trials that another run was at.
+    """
+
+    plan: Plan
+    records: tuple[Record, ...]
+    claimed: int
+
+    @property
+    def bad(self) -> tuple[Record, ...]:
+        """Records of this run that are not ok."""
+        return tuple(record for record in self.records if record.status != "ok")
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(
+    suite: Suite,
+    registry: Registry,
+    store: Store,
+    listener: Listener,
+    *,
+    device: str = "cpu",
+    workers: int | None = None,
+    retry: bool = False,
+    started: Callable[[Plan], None] = lambda plan: None,
+) -> Run:
+    """Answer every open question of a suite.
+
+    Args:
+        suite: What is asked.
+        registry: What is installed.
+        store: Takes the records.
+        listener: Is told how it goes on.
+        device: "cpu", "cuda" or "cuda:N".
+        workers: Processes; one a core on the CPU, one on a GPU.
+        retry: Ask failed trials again.
+        started: Is handed the plan before anything runs.
+
+    Raises:
+        KDBenchError: Names, data or weights are not there; what could run has run and is recorded.
+    """
+    warm_up()
+    made = planning.make(suite, registry, store.records(), str(data_dir()))
+    started(made)
+    cohorts = made.work(retry=retry)
+    count = workers or (cores() if device == "cpu" else 1)
+    schedule = Schedule(cohorts, made.teachers(cohorts), Bench(cache_dir(), store.root, device), count, listener)
+    records = schedule.run()
+    return Run(made, tuple(records), schedule.claimed)

@@ -1,0 +1,210 @@
+"""Which cohort runs where: teachers first, what fails is blamed and left out, every record is written at once."""
+
+import sys
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
+from typing import Protocol
+
+from kdbench.engine.worker import Answer, Bench, Crash, Worker
+from kdbench.errors import ExitCode, KDBenchError
+from kdbench.plan import Cohort, TeacherJob
+from kdbench.record import Failure, Record, Status, Store
+
+POLL_SECONDS = 0.25
+
+
+class Listener(Protocol):
+    """Who is told how a run goes on."""
+
+    def teacher(self, job: TeacherJob) -> None:
+        """A teacher is ready."""
+
+    def record(self, record: Record) -> None:
+        """A record was written."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+
+    def tick(self, workers: Sequence[tuple[str, str, float]]) -> None:
+        """What each worker does now: cohort, method, share of its steps done."""
+
+
+class Bug(KDBenchError):
+    """An exception of our own code in a worker; the trace is in `trace`."""
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, crash: Crash) -> None:
+        super().__init__(f"{crash.kind}: {crash.message}", "this is a bug of kdbench", "please report it with the traceback")
+        self.trace = crash.trace
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return KDBenchError, (self.what, self.why, self.next)
+
+
+@dataclass
+class _Task:
+    """A cohort or a teacher, and the claims held for it."""
+
+    work: Cohort | TeacherJob
+    claims: ExitStack = field(default_factory=ExitStack)
+
+
+class Schedule:
+    """The open work of a plan on a few workers.
+
+    Args:
+        cohorts: With only the trials that are to run.
+        teachers: What they need.
+        bench: Where workers work.
+        count: Workers.
+    """
+
+    def __init__(
+        self, cohorts: Sequence[Cohort], teachers: Sequence[TeacherJob], bench: Bench, count: int, listener: Listener
+    ) -> None:
+        self.bench, self.listener, self.store = bench, listener, Store(bench.store)
+        self.root = cohorts[0].root if cohorts else ""
+        self.waiting: deque[_Task] = deque(_Task(job) for job in teachers)
+        self.waiting.extend(_Task(cohort) for cohort in cohorts)
+        self.open_teachers = {job.key for job in teachers}
+        self.lost_teachers: dict[str, KDBenchError] = {}
+        self.errors: list[KDBenchError] = []
+        self.records: list[Record] = []
+        self.claimed = 0
+        self.workers = [Worker(bench) for _ in range(max(1, min(count, len(self.waiting))))] if self.waiting else []
+
+    def run(self) -> list[Record]:
+        """All records written.
+
+        Raises:
+            KDBenchError: The first error that was not a method's own; all other work is done and recorded by then.
+        """
+        try:
+            while self.waiting or any(worker.task for worker in self.workers):
+                self._hand_out()
+                busy = [worker for worker in self.workers if worker.task]
+                ready = wait([worker.pipe for worker in busy], timeout=POLL_SECONDS)
+                for worker in busy:
+                    if worker.pipe in ready:
+                        self._take(worker)
+                    else:
+                        self._check(worker)
+                self.listener.tick([_told(worker) for worker in self.workers if worker.task])
+        finally:
+            interrupted = sys.exc_info()[0] is not None
+            for worker in self.workers:
+                worker.process.kill() if interrupted else worker.leave()
+                if worker.task:
+                    worker.task.claims.close()
+        if self.errors:
+            raise self.errors[0]
+        return self.records
+
+    def _hand_out(self) -> None:
+        for worker in self.workers:
+            while not worker.task and (task := self._next()):
+                if isinstance(task.work, TeacherJob):
+                    worker.give(task, task.work, self.root)
+                elif cohort := self._claim(task):
+                    task.work = cohort
+                    worker.give(task, cohort)
+
+    def _next(self) -> _Task | None:
+        """The first task whose teachers are there."""
+        for task in self.waiting:
+            if isinstance(task.work, TeacherJob) or not self.open_teachers & {job.key for job in task.work.teachers}:
+                self.waiting.remove(task)
+                return task
+        return None
+
+    def _claim(self, task: _Task) -> Cohort | None:
+        """The cohort with the trials that are ours alone to answer."""
+        assert isinstance(task.work, Cohort)
+        lost = next((self.lost_teachers[job.key] for job in task.work.teachers if job.key in self.lost_teachers), None)
+        if lost:
+            return None
+        ours = []
+        for trial in task.work.trials:
+            print_ = trial.question.fingerprint
+            if task.claims.enter_context(self.store.claim(print_)) and not self.store.answered(print_, trial.code):
+                ours.append(trial)
+            else:
+                self.claimed += 1
+        if not ours:
+            task.claims.close()
+            return None
+        return replace(task.work, trials=tuple(ours))
+
+    def _take(self, worker: Worker) -> None:
+        """An answer, or the end of the process."""
+        try:
+            answer: Answer = worker.pipe.recv()
+        except (EOFError, OSError):
+            self._bury(worker, "crashed", worker.stop() or "ended without a word")
+            return
+        task: _Task = worker.task
+        worker.task = None
+        if isinstance(answer, list):
+            for record in answer:
+                self._write(record)
+        elif isinstance(answer, (KDBenchError, Crash)):
+            error = Bug(answer) if isinstance(answer, Crash) else answer
+            self.errors.append(error)
+            if isinstance(task.work, TeacherJob):
+                self.lost_teachers[task.work.key] = error
+        if isinstance(task.work, TeacherJob):
+            self.open_teachers.discard(task.work.key)
+            if task.work.key not in self.lost_teachers:
+                self.listener.teacher(task.work)
+        task.claims.close()
+
+    def _check(self, worker: Worker) -> None:
+        """End a worker whose plugin does not come back."""
+        task: _Task = worker.task
+        trial, step, silent = worker.place
+        if isinstance(task.work, Cohort) and trial >= 0 and silent > task.work.step_seconds:
+            worker.process.kill()
+            self._bury(worker, "timeout", f"step {step} took more than {task.work.step_seconds:g} s")
+
+    def _bury(self, worker: Worker, status: Status, reason: str) -> None:
+        """Blame a trial for a dead worker, run the others again without it, and start a new worker."""
+        task: _Task = worker.task
+        worker.stop()
+        trial, step, _ = worker.place
+        self.workers[self.workers.index(worker)] = Worker(self.bench)
+        if isinstance(task.work, TeacherJob):
+            error = KDBenchError(f"training the teacher {task.work.network} {reason}", "its worker died", "see the system's log")
+            self.errors.append(error)
+            self.lost_teachers[task.work.key] = error
+            self.open_teachers.discard(task.work.key)
+            return
+        trials = task.work.trials
+        task.claims.close()
+        if trial < 0 and len(trials) > 1:
+            half = len(trials) // 2
+            self.waiting.extend(_Task(replace(task.work, trials=part)) for part in (trials[:half], trials[half:]))
+            return
+        guilty = trials[max(trial, 0)]
+        failure = Failure(kind=status, message=f"{guilty.source.name}: {reason}", where=f"step {step}")
+        self._write(guilty.record(task.work.suite, status, worker.environment, failure=failure))
+        if rest := tuple(one for one in trials if one is not guilty):
+            self.waiting.append(_Task(replace(task.work, trials=rest)))
+
+    def _write(self, record: Record) -> None:
+        self.store.add(record)
+        self.records.append(record)
+        self.listener.record(record)
+
+
+def _told(worker: Worker) -> tuple[str, str, float]:
+    trial, step, _ = worker.place
+    work = worker.task.work
+    if isinstance(work, TeacherJob):
+        total = work.protocol.total_steps(work.protocol.rows or work.dataset.sizes["train"]) if work.protocol else 1
+        return f"teacher {work.network}", "cross-entropy", min(1.0, (step + 1) / total)
+    total = work.protocol.total_steps(work.stream_rows)
+    return work.name, work.trials[trial].spec.name if trial >= 0 else "", min(1.0, (step + 1) / total)

@@ -1,0 +1,153 @@
+"""Resident workers: one process a core, forked from a server that has torch and timm loaded."""
+
+import multiprocessing as mp
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import RawArray
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from kdbench.errors import DeviceError, KDBenchError
+from kdbench.plan import Cohort, TeacherJob
+from kdbench.record import Environment, Record, Store
+
+Answer: TypeAlias = "list[Record] | None | KDBenchError | Crash"
+PRELOAD = ["torch", "timm", "safetensors.torch", "kdbench.cohort"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where a worker works; picklable."""
+
+    cache: Path
+    store: Path
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """An exception of the worker's own code, told as text."""
+
+    kind: str
+    message: str
+    trace: str
+
+
+def warm_up() -> None:
+    """Start the server that workers are forked from; it loads torch while the caller does something else."""
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    forkserver.ensure_running()
+
+
+class Worker:
+    """One resident process, its pipe and its breadcrumb.
+
+    The breadcrumb lies in shared memory: position of the trial in its cohort, step, and when it was written;
+    it tells whom to blame when the process dies or hangs.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        context = mp.get_context("forkserver")
+        self.crumb = RawArray("d", 3)
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, self.crumb, bench), daemon=True)
+        self.process.start()
+        theirs.close()
+        hello: Environment | KDBenchError = self.pipe.recv()
+        if isinstance(hello, KDBenchError):
+            raise hello
+        self.environment = hello
+        self.task: Any = None
+
+    def give(self, task: object, *payload: object) -> None:
+        """Hand over a task; `task` is the caller's, `payload` what the worker needs."""
+        self.task = task
+        self.crumb[:] = [-1, -1, time.monotonic()]
+        self.pipe.send(payload)
+
+    @property
+    def place(self) -> tuple[int, int, float]:
+        """Trial, step, and seconds since the last sign of life."""
+        trial, step, when = self.crumb
+        return int(trial), int(step), time.monotonic() - when
+
+    def stop(self) -> str:
+        """End the process; what it died of, if it was dead."""
+        self.process.join(0.2)
+        code = self.process.exitcode
+        if code is None:
+            self.process.kill()
+            self.process.join()
+            return ""
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return f"left with exit code {code}"
+
+    def leave(self) -> None:
+        """Ask the process to end."""
+        try:
+            self.pipe.send(None)
+        except OSError:
+            self.process.kill()
+        self.process.join(5)
+        if self.process.exitcode is None:
+            self.process.kill()
+
+
+def _work(pipe: Connection, crumb: Any, bench: Bench) -> None:  # noqa: ANN401 - ctypes has no public array type
+    """The worker's life: tasks in, answers out."""
+    import torch
+
+    from kdbench.cohort import Workbench, environment
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    torch.set_num_threads(1)
+    here = Workbench(bench.cache, Store(bench.store), torch.device(bench.device))
+    if here.device.type == "cuda" and not torch.cuda.is_available():
+        pipe.send(DeviceError("no CUDA device is available", "torch sees none", "leave --device out to run on the CPU"))
+        return
+    pipe.send(environment(here.device))
+    while True:
+        try:
+            payload = pipe.recv()
+        except EOFError:
+            return
+        if payload is None:
+            return
+        pipe.send(_answer(payload, here, crumb))
+
+
+def _answer(payload: tuple[Any, ...], here: Any, crumb: Any) -> Answer:  # noqa: ANN401 - torch is loaded later
+    import traceback
+
+    from kdbench.cohort import run
+
+    try:
+        match payload:
+            case (TeacherJob() as job, root):
+                here.watch = lambda _, step: crumb.__setitem__(slice(None), [-1, step, time.monotonic()])
+                here.train_teacher(job, root)
+                return None
+            case (Cohort() as cohort,):
+                places = {str(trial.spec): i for i, trial in enumerate(cohort.trials)}
+                here.watch = _watch(crumb, places)
+                return run(cohort, here)
+        raise AssertionError(payload)
+    except KDBenchError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - told to the parent, who reports it as our bug
+        return Crash(type(error).__name__, str(error), traceback.format_exc())
+
+
+def _watch(crumb: Any, places: dict[str, int]) -> Callable[[str, int], None]:  # noqa: ANN401 - as above
+    def watch(name: str, step: int) -> None:
+        crumb[:] = [places.get(name, -1), step, time.monotonic()]
+
+    return watch

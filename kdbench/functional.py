@@ -1,0 +1,90 @@
+"""Pure tensor functions that methods share: no state, no host-device synchronisation, nothing of the host.
+
+Precision: every function widens float16 and bfloat16 to float32 and keeps float32 and float64, under autocast too.
+Gradients reach every floating-point argument; detach what is to stay fixed.
+"""
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["cross_entropy", "pooled_alike", "softened_kl", "widened"]
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """The same values in float32 at least: float16 and bfloat16 are widened, wider ones come back as they are.
+
+    Example:
+        >>> import torch
+        >>> widened(torch.ones(2, dtype=torch.bfloat16)).dtype, widened(torch.ones(2, dtype=torch.float64)).dtype
+        (torch.float32, torch.float64)
+    """
+    return tensor.float() if tensor.itemsize < 4 else tensor
+
+
+def cross_entropy(
+    logits: Float[Tensor, "batch classes"], target: Int[Tensor, " batch"], labelled: Bool[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy with the labels in nats: the mean over the labelled rows, 0 where no row has a label.
+
+    Args:
+        logits: Unnormalised class scores; receive the gradient.
+        target: Class of each row; read only where the row is labelled.
+        labelled: Which rows have a label.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[0.0, 0.0], [0.0, 9.0]])
+        >>> round(cross_entropy(logits, torch.tensor([0, 0]), torch.tensor([True, False])).item(), 4)
+        0.6931
+    """
+    target = target.masked_fill(~labelled, -100)  # torch's mark of a row to leave out
+    return F.cross_entropy(widened(logits), target, reduction="sum") / labelled.sum().clamp(min=1)
+
+
+def softened_kl(
+    student_logits: Float[Tensor, "batch classes"],
+    teacher_logits: Float[Tensor, "batch classes"],
+    temperature: float | Tensor,
+) -> Float[Tensor, ""]:
+    """T² · KL(teacher || student) of the softened classes in nats: summed over classes, mean over the batch.
+
+    Computed from log-softmaxes, so that saturated logits stay finite. The factor T² keeps the size of the gradient
+    about the same at every temperature T.
+
+    Args:
+        student_logits, teacher_logits: Unnormalised class scores; both receive the gradient.
+        temperature: What the logits are divided by, above 0; a tensor (one value, or one a row: batch x 1) works too.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[4.0, 0.0]])
+        >>> round(softened_kl(student, teacher, 4.0).item(), 4)
+        1.7751
+        >>> softened_kl(teacher, teacher, 4.0).item()
+        0.0
+
+    Reference:
+        Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015, arXiv:1503.02531, section 2.
+    """
+    student = F.log_softmax(widened(student_logits) / temperature, dim=-1)
+    teacher = F.log_softmax(widened(teacher_logits) / temperature, dim=-1)
+    return ((teacher.exp() * (teacher - student)).sum(-1, keepdim=True) * temperature**2).mean()
+
+
+def pooled_alike(
+    first: Float[Tensor, "batch channels height width"], second: Float[Tensor, "batch others tall wide"]
+) -> tuple[Tensor, Tensor]:
+    """Both feature maps at the smaller height and the smaller width, the larger one average-pooled.
+
+    Gradients reach both maps.
+
+    Example:
+        >>> import torch
+        >>> [tuple(map_.shape) for map_ in pooled_alike(torch.ones(2, 3, 8, 8), torch.ones(2, 5, 4, 4))]
+        [(2, 3, 4, 4), (2, 5, 4, 4)]
+    """
+    height, width = (min(sides) for sides in zip(first.shape[-2:], second.shape[-2:], strict=True))
+    small = [map_ if map_.shape[-2:] == (height, width) else F.adaptive_avg_pool2d(map_, (height, width))
+             for map_ in (widened(first), widened(second))]  # fmt: skip
+    return small[0], small[1]

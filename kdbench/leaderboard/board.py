@@ -1,0 +1,143 @@
+"""What a leaderboard holds: tables of rows and gaps; every row the mean of the same seeds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kdbench.leaderboard.spec import BoardSpec
+from kdbench.record import Card, Deployed, Question
+from kdbench.statistics import Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expense:
+    """What a row costs, medians over its trials, all from one class of hardware.
+
+    Attributes:
+        hardware: Index into the table's `hardware`.
+        step_ms, images_per_second, parts_ms, teacher_passes, training_parameters, peak_memory_mb: As in a record.
+        overhead: Geometric mean over trials with its t interval; of one trial, that trial's interval over rounds.
+    """
+
+    hardware: int
+    step_ms: float
+    images_per_second: float
+    parts_ms: Mapping[str, float]
+    overhead: Estimate | None
+    teacher_passes: float
+    training_parameters: int
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One method with all its seeds.
+
+    Attributes:
+        name: As printed; unique in the table.
+        baseline: Which of the spec's baselines it is, or "".
+        values: Every metric of every seed; fidelity on the transfer set is named `transfer_...`.
+        metrics: Their means with intervals.
+        gains: Difference of accuracy to each baseline of its own kind of stream, paired by seed.
+        expense: None where it was not measured, not valid, or not on one class of hardware.
+        latency_ms, throughput: Of the deployed network, medians; None as for `expense`.
+        remarks: What a reader should know.
+    """
+
+    name: str
+    question: Question
+    baseline: str
+    rows: int
+    settings: str
+    seeds: tuple[int, ...]
+    values: Mapping[str, Mapping[int, float]]
+    metrics: Mapping[str, Estimate]
+    gains: Mapping[str, Estimate]
+    expense: Expense | None
+    deployed: Deployed | None
+    latency_ms: float | None
+    throughput: float | None
+    note: str
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A method that is not ranked, because some of its seeds are missing.
+
+    Attributes:
+        missing: Seeds, each with the reason.
+    """
+
+    name: str
+    done: tuple[int, ...]
+    missing: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """All rows that share data set, pair, teacher, protocols and evaluation.
+
+    Attributes:
+        key: Fingerprint of what they share.
+        teachers: Distinct teachers of the ranked rows, by seed of first use.
+        hardware: Classes of hardware that costs were measured on.
+    """
+
+    key: str
+    question: Question
+    rows: tuple[Row, ...]
+    gaps: tuple[Gap, ...]
+    seeds: tuple[int, ...]
+    teachers: tuple[Card, ...]
+    hardware: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def pair(self) -> str:
+        """Teacher and student, as suites write them."""
+        return f"{self.question.teacher}:{self.question.student}"
+
+    @property
+    def heading(self) -> str:
+        """One line that names the table."""
+        return f"{self.question.dataset}: {self.question.teacher} teaches {self.question.student}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """A leaderboard.
+
+    Attributes:
+        tables: Of the full protocol.
+        partial: Of trials that spent part of their budget; never mixed with the former.
+        absent: Expected data sets and pairs without any full record.
+    """
+
+    spec: BoardSpec
+    tables: tuple[Table, ...]
+    partial: tuple[Table, ...]
+    absent: tuple[tuple[str, str], ...]
+
+    def markdown(self) -> str:
+        """The board as Markdown."""
+        from kdbench.leaderboard.markdown import render
+
+        return render(self)
+
+    def csv(self) -> str:
+        """A line a row of the full board; fractions, not percent."""
+        from kdbench.leaderboard.export import to_csv
+
+        return to_csv(self)
+
+    def json(self) -> str:
+        """All numbers, each seed's included."""
+        from kdbench.leaderboard.export import to_json
+
+        return to_json(self)
+
+    def console(self, width: int = 110) -> str:
+        """A short plain text, at most `width` columns."""
+        from kdbench.leaderboard.console import render
+
+        return render(self, width)

@@ -1,0 +1,103 @@
+"""Which records count: the latest ok answer to each question, by cell; what does not count is told, never lost."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from kdbench.record import Question, Record, Spec, fingerprint
+
+_NOT_SHARED = {"method", "hyperparameters", "quiz", "seed"}
+
+
+def record_id(record: Record) -> str:
+    """SHA-256 of the whole record, hex."""
+    return fingerprint(record.model_dump(mode="json"))
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """All trials that differ only in seed.
+
+    Attributes:
+        question: Any one of their questions.
+        answers: The latest ok record of each seed.
+        failures: The latest attempt of each seed that has no ok record.
+        stale: Seeds that only records of other code answer.
+        remarks: What a reader should know about the choice.
+    """
+
+    question: Question
+    answers: Mapping[int, Record]
+    failures: Mapping[int, Record]
+    stale: frozenset[int]
+    remarks: tuple[str, ...]
+
+    @cached_property
+    def table(self) -> str:
+        """Fingerprint of all that rows of one table share: data, pair, teacher, protocols and evaluation."""
+        return fingerprint(self.question.model_dump(mode="json", exclude=_NOT_SHARED))
+
+    @property
+    def seeds(self) -> frozenset[int]:
+        """Every seed that was tried."""
+        return frozenset(self.answers) | frozenset(self.failures) | self.stale
+
+    @property
+    def rows(self) -> int:
+        """Rows of the transfer set, 0 where no record says."""
+        return max((record.rows for record in (*self.answers.values(), *self.failures.values())), default=0)
+
+    @property
+    def settings(self) -> str:
+        """Where the hyperparameters are from, in the records' words."""
+        return "; ".join(sorted({record.settings for record in (*self.answers.values(), *self.failures.values())}))
+
+    def matches(self, text: str) -> bool:
+        """Whether `text`, a method with or without options, means this cell."""
+        spec = Spec.parse(text)
+        have = self.question.hyperparameters
+        return spec.name == self.question.method and all(
+            key in have and frozen(have[key]) == value for key, value in spec.options
+        )
+
+
+def frozen(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """A hyperparameter as a spec holds it: lists as tuples."""
+    return tuple(frozen(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def select(records: Iterable[Record], stale: Collection[str] = ()) -> list[Cell]:
+    """The cells of these records, in an order that does not depend on theirs.
+
+    Args:
+        records: Any records; one that is there twice counts once.
+        stale: Identities (`record_id`) of the records that other code made.
+    """
+    known = {record_id(record): record for record in records}
+    by_cell: dict[str, dict[int, list[tuple[str, Record]]]] = defaultdict(lambda: defaultdict(list))
+    for identity in sorted(known, key=lambda i: (known[i].created, known[i].attempt, i)):
+        question = known[identity].question
+        by_cell[question.cell][question.seed].append((identity, known[identity]))
+    return [_cell(by_cell[key], stale) for key in sorted(by_cell)]
+
+
+def _cell(by_seed: Mapping[int, list[tuple[str, Record]]], stale: Collection[str]) -> Cell:
+    answers, failures, old, remarks = {}, {}, set(), []
+    for seed in sorted(by_seed):
+        current = [record for identity, record in by_seed[seed] if identity not in stale]
+        fine = [record for record in current if record.status == "ok"]
+        if fine:
+            answers[seed] = fine[-1]
+        elif current:
+            failures[seed] = current[-1]
+        else:
+            old.add(seed)
+        if len({fingerprint([record.quality, record.fidelity, record.logits]) for record in fine}) > 1:
+            told = ", ".join(f"{record.quality.get('accuracy', float('nan')):.6g}" for record in fine)
+            remarks.append(f"seed {seed} has {len(fine)} answers that differ (accuracy {told}); the latest counts")
+        if left := len(by_seed[seed]) - len(current):
+            remarks.append(f"seed {seed}: {left} stale record{'s' * (left > 1)}, made by other code, left out")
+    question = next(iter(by_seed.values()))[0][1].question
+    return Cell(question, answers, failures, frozenset(old), tuple(remarks))

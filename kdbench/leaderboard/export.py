@@ -1,0 +1,152 @@
+"""The board as CSV and as JSON: fractions and not percent, every metric, ten significant figures."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kdbench.leaderboard.board import Board, Row, Table
+from kdbench.leaderboard.text import spreadsheet, stored
+from kdbench.record import canonical
+from kdbench.statistics import Estimate
+
+_FIRST = ("accuracy", "agreement", "kl", "ece")
+_WHO = (
+    "dataset", "teacher", "student", "protocol", "split", "row", "method", "hyperparameters", "quiz", "rows",
+    "settings", "baseline", "n", "seeds",
+)  # fmt: skip
+_SIZES = (
+    "step_ms", "images_per_second", "teacher_passes", "training_parameters", "peak_memory_mb", "latency_ms",
+    "throughput", "parameters", "multiply_adds", "hardware",
+)  # fmt: skip
+
+
+def to_csv(board: Board) -> str:
+    """A header and a line a row of the full board; the same columns whatever a row lacks."""
+    names = {name for table in board.tables for row in table.rows for name in row.metrics}
+    metrics = [*_FIRST, *sorted(names - set(_FIRST))]
+    lines = [_line(table, row, metrics, board.spec.baselines) for table in board.tables for row in table.rows]
+    intervals = [*metrics, *(f"gain_over_{text}" for text in board.spec.baselines), "overhead"]
+    header = [*_WHO, *(name + end for name in intervals for end in ("", "_low", "_high")), *_SIZES]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _line(table: Table, row: Row, metrics: list[str], baselines: tuple[str, ...]) -> dict[str, Any]:
+    ask, cost = row.question, row.expense
+    line: dict[str, Any] = {
+        "dataset": spreadsheet(ask.dataset), "teacher": spreadsheet(ask.teacher), "student": spreadsheet(ask.student),
+        "protocol": table.key[:12], "split": ask.evaluation.split, "row": spreadsheet(row.name),
+        "method": spreadsheet(ask.method), "hyperparameters": canonical(ask.hyperparameters), "quiz": ask.quiz,
+        "rows": row.rows, "settings": spreadsheet(row.settings), "baseline": int(bool(row.baseline)),
+        "n": len(row.seeds), "seeds": " ".join(map(str, row.seeds)),
+    }  # fmt: skip
+    for name in metrics:
+        line |= _interval(name, row.metrics.get(name))
+    for text in baselines:
+        line |= _interval(f"gain_over_{text}", row.gains.get(text))
+    line |= _interval("overhead", cost.overhead if cost else None)
+    costs = {
+        "step_ms": cost and cost.step_ms, "images_per_second": cost and cost.images_per_second,
+        "teacher_passes": cost and cost.teacher_passes, "training_parameters": cost and cost.training_parameters,
+        "peak_memory_mb": cost and cost.peak_memory_mb, "latency_ms": row.latency_ms, "throughput": row.throughput,
+    }  # fmt: skip
+    line |= {name: "" if value is None else _number(value) for name, value in costs.items()}
+    line["parameters"] = row.deployed.parameters if row.deployed else ""
+    line["multiply_adds"] = row.deployed.multiply_adds if row.deployed else ""
+    line["hardware"] = spreadsheet(table.hardware[cost.hardware]) if cost else ""
+    return line
+
+
+def to_json(board: Board) -> str:
+    """All numbers of the full board and, apart from it, of the partial one; each seed's values included."""
+    data = {
+        "schema": 1,
+        "suite": board.spec.suite,
+        "title": board.spec.title,
+        "baselines": list(board.spec.baselines),
+        "tables": [_table(table) for table in board.tables],
+        "partial": [_table(table) for table in board.partial],
+        "absent": [{"dataset": dataset, "pair": pair} for dataset, pair in board.absent],
+    }
+    return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _table(table: Table) -> dict[str, Any]:
+    shared = table.question.model_dump(mode="json", exclude={"method", "hyperparameters", "quiz", "seed"})
+    return shared | {
+        "key": table.key,
+        "seeds": list(table.seeds),
+        "teachers": [card.model_dump(mode="json") for card in table.teachers],
+        "hardware": list(table.hardware),
+        "remarks": list(table.remarks),
+        "rows": [_row(table, row) for row in table.rows],
+        "gaps": [
+            {"name": gap.name, "done": list(gap.done), "missing": [{"seed": s, "why": why} for s, why in gap.missing]}
+            for gap in table.gaps
+        ],
+    }
+
+
+def _row(table: Table, row: Row) -> dict[str, Any]:
+    cost = row.expense
+    return {
+        "name": row.name,
+        "method": row.question.method,
+        "hyperparameters": row.question.hyperparameters,
+        "quiz": row.question.quiz,
+        "rows": row.rows,
+        "settings": row.settings,
+        "baseline": row.baseline,
+        "seeds": list(row.seeds),
+        "values": {name: {str(s): stored(v) for s, v in by_seed.items()} for name, by_seed in row.values.items()},
+        "metrics": {name: _estimate(estimate) for name, estimate in row.metrics.items()},
+        "gains": {text: _estimate(estimate) for text, estimate in row.gains.items()},
+        "cost": cost
+        and {
+            "hardware": table.hardware[cost.hardware],
+            "step_ms": stored(cost.step_ms),
+            "images_per_second": stored(cost.images_per_second),
+            "parts_ms": _numbers(cost.parts_ms),
+            "overhead": cost.overhead and _estimate(cost.overhead),
+            "teacher_passes": stored(cost.teacher_passes),
+            "training_parameters": cost.training_parameters,
+            "peak_memory_mb": stored(cost.peak_memory_mb),
+        },
+        "deployed": row.deployed
+        and {
+            "network": row.deployed.network,
+            "options": row.deployed.options,
+            "parameters": row.deployed.parameters,
+            "multiply_adds": row.deployed.multiply_adds,
+            "latency_ms": None if row.latency_ms is None else stored(row.latency_ms),
+            "throughput": None if row.throughput is None else stored(row.throughput),
+        },
+        "note": row.note,
+        "remarks": list(row.remarks),
+    }
+
+
+def _numbers(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: stored(value) for name, value in values.items()}
+
+
+def _estimate(estimate: Estimate) -> dict[str, float | int | bool | None]:
+    low, high = (None if end is None else stored(end) for end in (estimate.low, estimate.high))
+    return {
+        "mean": stored(estimate.mean), "low": low, "high": high, "n": estimate.n, "identical": estimate.identical,
+    }  # fmt: skip
+
+
+def _interval(name: str, estimate: Estimate | None) -> dict[str, str]:
+    ends = (None, None, None) if estimate is None else (estimate.mean, estimate.low, estimate.high)
+    texts = ("" if end is None else _number(end) for end in ends)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), texts, strict=True))
+
+
+def _number(value: float) -> str:
+    return f"{stored(value):.10g}"

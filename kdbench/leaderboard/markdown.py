@@ -1,0 +1,110 @@
+"""The board as Markdown, for a README."""
+
+from tabulate import tabulate
+
+from kdbench.leaderboard import words
+from kdbench.leaderboard.board import Board, Row, Table
+from kdbench.leaderboard.spec import BoardSpec
+from kdbench.leaderboard.text import MISSING, figures, markdown, span, spread
+
+_HOW = (
+    'Mean ± half-width of the 95 % t interval over n seeds; "identical" where all seeds gave the same value. Gains are '
+    "differences of accuracy in points, paired by seed. Agreement, KL(teacher‖student) and ECE are measured on the same "
+    "split as accuracy. Step and images/s are of training, latency (batch 1) and throughput (batch 256) of the deployed "
+    "student; overhead is relative to the first baseline, with its 95 % interval. Baselines are bold. A method that holds "
+    "out a quiz split trains on fewer rows: it is compared with baselines on those rows."
+)
+
+
+def render(board: Board) -> str:
+    """The whole page; ends in one newline."""
+    spec = board.spec
+    blocks = [f"# {markdown(spec.title or spec.suite or 'Leaderboard')}"]
+    if spec.about.strip():
+        blocks.append(markdown(spec.about, 2000))
+    if board.tables:
+        blocks.append(_HOW)
+    for table in board.tables:
+        blocks += _table(table, spec, "##")
+    if not board.tables:
+        blocks.append("No trial of the full protocol yet.")
+    if board.absent:
+        blocks.append("## Not yet tried")
+        blocks.append("\n".join(f"- {markdown(dataset)}: {markdown(pair)}" for dataset, pair in board.absent))
+    if board.partial:
+        blocks += ["## Not the full protocol", words.partial(board)]
+        for table in board.partial:
+            blocks += _table(table, spec, "###")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(table: Table, spec: BoardSpec, level: str) -> list[str]:
+    blocks = [f"{level} {markdown(table.heading)}"]
+    short = words.share(table.question)
+    lines = [
+        f"Teacher: {words.teacher(table)}",
+        f"Student: {words.training(table.question.protocol)}; {words.rows(table)}; {words.seeds(table)}; "
+        f"protocol {table.key[:12]}{f'; only {short}' if short else ''}.",
+    ]
+    several = len(table.hardware) > 1
+    for index, name in enumerate(table.hardware):
+        lines.append(f"Hardware{f' {_letter(index)}' if several else ''}: {name}.")
+    blocks.append("\n".join(f"- {markdown(line, 1000)}" for line in lines))
+    if table.rows:
+        cells = [_cells(row, spec, several) for row in table.rows]
+        align = ["left", *["right"] * (len(cells[0]) - 2), "left"]
+        blocks.append(
+            tabulate(cells, _header(spec), tablefmt="pipe", disable_numparse=True, colalign=align)  # type: ignore[arg-type]  # the stubs want list[list[str]] of one kind
+        )
+    notes = [f"- {markdown(row.name)}: {markdown(row.note, 2000)}" for row in table.rows if row.note]
+    notes += [f"- {markdown(row.name)}: {markdown(remark)}." for row in table.rows for remark in row.remarks]
+    notes += [f"- {markdown(remark)}." for remark in table.remarks]
+    if notes:
+        blocks.append("\n".join(notes))
+    if table.gaps:
+        blocks.append("Incomplete, and so not ranked:")
+        blocks.append("\n".join(_gaps(table)))
+    return blocks
+
+
+def _gaps(table: Table) -> list[str]:
+    lines = []
+    for one in table.gaps:
+        reasons = "; ".join(f"{seeds} {markdown(reason)}" for seeds, reason in words.gap(one))
+        lines.append(f"- {markdown(one.name)}: {len(one.done)} of {len(table.seeds)} seeds; {reasons}.")
+    return lines
+
+
+def _header(spec: BoardSpec) -> list[str]:
+    gains = [f"Gain over {markdown(text)}" for text in spec.baselines]
+    return [
+        "Method", "Accuracy %", *gains, "Agreement %", "KL", "ECE", "Step ms", "Overhead ×", "Images/s", "Latency ms",
+        "Throughput /s", "Parameters", "n", "Settings",
+    ]  # fmt: skip
+
+
+def _cells(row: Row, spec: BoardSpec, several: bool) -> list[str]:
+    metrics, cost = row.metrics, row.expense
+    mark = f" {_letter(cost.hardware)}" if several and cost else ""
+    name = f"**{markdown(row.name)}**" if row.baseline else markdown(row.name)
+    return [
+        name,
+        spread(metrics.get("accuracy"), 2, scale=100),
+        *(spread(row.gains.get(text), 2, scale=100, sign=True) for text in spec.baselines),
+        spread(metrics.get("agreement"), 2, scale=100),
+        spread(metrics.get("kl"), 4),
+        spread(metrics.get("ece"), 4),
+        figures(cost.step_ms) + mark if cost else MISSING,
+        span(cost.overhead, 2) if cost else MISSING,
+        figures(cost.images_per_second) + mark if cost else MISSING,
+        MISSING if row.latency_ms is None else figures(row.latency_ms) + mark,
+        MISSING if row.throughput is None else figures(row.throughput) + mark,
+        f"{row.deployed.parameters:,}" if row.deployed else MISSING,
+        str(len(row.seeds)),
+        markdown(row.settings),
+    ]
+
+
+def _letter(index: int) -> str:
+    """A, B, ... Z, AA: names a class of hardware."""
+    return (_letter(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)

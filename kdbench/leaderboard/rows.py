@@ -1,0 +1,82 @@
+"""One row: means over its seeds, gains paired by seed, and times where they may be averaged."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from kdbench.leaderboard.board import Expense, Row
+from kdbench.leaderboard.cells import Cell
+from kdbench.leaderboard.spec import BoardSpec
+from kdbench.record import Record
+from kdbench.statistics import Estimate, mean, paired, ratio
+
+
+def row(
+    name: str, role: str, cell: Cell, seeds: Sequence[int], baselines: Mapping[str, Cell], hardware: Sequence[str],
+    spec: BoardSpec,
+) -> Row:  # fmt: skip
+    records = [cell.answers[seed] for seed in seeds]
+    values = _values(cell, seeds)
+    accuracy, gains = values.get("accuracy"), {}
+    for text, other in baselines.items():
+        theirs = _values(other, seeds).get("accuracy")
+        if other is not cell and accuracy is not None and theirs is not None:
+            gains[text] = paired(accuracy, theirs)
+    classes = sorted({hardware.index(hardware_of(record)) for record in records if record.cost or record.deployed})
+    remarks = [] if len(classes) < 2 else ["trials ran on different hardware, so their times are not averaged"]
+    reasons = {record.cost.why_not or "no reason given" for record in records if record.cost and not record.cost.valid}
+    remarks += [f"times are not comparable: {reason}" for reason in sorted(reasons)]
+    timed = len(classes) == 1 and not reasons
+    deployed = [record.deployed for record in records if record.deployed]
+    whole = timed and len(deployed) == len(records)
+    return Row(
+        name=name, question=cell.question, baseline=role, rows=cell.rows, settings=cell.settings, seeds=tuple(seeds),
+        values=values, metrics={key: mean(list(by_seed.values())) for key, by_seed in values.items()}, gains=gains,
+        expense=_expense(records, classes[0]) if timed else None, deployed=deployed[0] if deployed else None,
+        latency_ms=median(d.latency_ms for d in deployed) if whole else None,
+        throughput=median(d.throughput for d in deployed) if whole else None,
+        note=spec.note(name, cell.question.method), remarks=tuple(remarks),
+    )  # fmt: skip
+
+
+def _values(cell: Cell, seeds: Sequence[int]) -> dict[str, dict[int, float]]:
+    """The metrics that every seed has, by seed; one that some lack would be a mean over other trials."""
+    split = cell.question.evaluation.split
+    found: dict[str, dict[int, float]] = defaultdict(dict)
+    for seed in seeds:
+        record = cell.answers[seed]
+        for key, value in record.quality.items():
+            found[key][seed] = value
+        for where, metrics in record.fidelity.items():
+            for key, value in metrics.items():
+                found[key if where == split else f"{where}_{key}"][seed] = value
+    return {key: by_seed for key, by_seed in sorted(found.items()) if len(by_seed) == len(seeds)}
+
+
+def _expense(records: Sequence[Record], hardware: int) -> Expense | None:
+    costs = [record.cost for record in records if record.cost]
+    if not costs or len(costs) < len(records):
+        return None
+    over = [cost.overhead for cost in costs if cost.overhead is not None]
+    overhead = ratio(over) if len(over) == len(costs) else None
+    if overhead and len(costs) == 1 and costs[0].overhead_interval:
+        low, high = costs[0].overhead_interval
+        overhead = Estimate(mean=overhead.mean, n=1, low=low, high=high)
+    parts = sorted({part for cost in costs for part in cost.parts_ms})
+    return Expense(
+        hardware=hardware,
+        step_ms=median(cost.step_ms for cost in costs),
+        images_per_second=median(cost.images_per_second for cost in costs),
+        parts_ms={part: median(cost.parts_ms.get(part, 0.0) for cost in costs) for part in parts},
+        overhead=overhead,
+        teacher_passes=median(cost.teacher_passes for cost in costs),
+        training_parameters=max(cost.training_parameters for cost in costs),
+        peak_memory_mb=median(cost.peak_memory_mb for cost in costs),
+    )
+
+
+def hardware_of(record: Record) -> str:
+    """What times depend on: two records that differ here are never compared in time."""
+    here = record.environment
+    threads = f"{here.threads} thread{'s' * (here.threads != 1)}"
+    return f"{here.device_name} ({here.device}, {here.capability}), {threads}, {here.platform}, torch {here.torch}"

@@ -1,0 +1,36 @@
+"""What a suite says about its board: plain data that lies beside the records, so that a board renders without plugins."""
+
+from kdbench.record import Frozen, Spec
+
+
+class BoardSpec(Frozen):
+    """Title, baselines, and what ought to be there.
+
+    Attributes:
+        suite: Name of the suite.
+        title: Heading of the board.
+        about: A paragraph under it.
+        baselines: Methods that gains are taken over; the first is also what a costly or failing method is judged by.
+        datasets, pairs, methods, seeds: Axes whose product is expected; what is missing is named. Without seeds, every
+            row is expected to have all seeds of its table.
+        notes: Explanations printed under the tables, by method or by row name.
+    """
+
+    suite: str = ""
+    title: str = ""
+    about: str = ""
+    baselines: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    notes: dict[str, str] = {}
+
+    def note(self, name: str, method: str) -> str:
+        """The explanation for this row, or nothing."""
+        return self.notes.get(name) or self.notes.get(method, "")
+
+    @property
+    def wanted(self) -> tuple[tuple[str, str], ...]:
+        """Every expected data set and pair, as questions write them."""
+        return tuple((str(Spec.parse(dataset)), pair) for dataset in self.datasets for pair in self.pairs)

@@ -1,0 +1,91 @@
+"""Protocols, teachers and conditions in words, for captions."""
+
+from kdbench.leaderboard.board import Board, Gap, Table
+from kdbench.leaderboard.text import figures, fixed
+from kdbench.record import Question, TrainingProtocol
+from kdbench.statistics import mean
+
+
+def training(protocol: TrainingProtocol) -> str:
+    """How a network is trained, in one line."""
+    share = "" if protocol.budget == 1 else f" (of which {protocol.budget:.4g} is spent)"
+    length = f"{protocol.steps} steps" if protocol.steps else f"{protocol.epochs:.6g} epochs{share}"
+    words = [f"{length} of batch {protocol.batch_size}"]
+    if protocol.optimizer == "sgd":
+        nesterov = "Nesterov " if protocol.nesterov else ""
+        words.append(f"SGD with {nesterov}momentum {protocol.momentum:.6g}")
+    else:
+        words.append("AdamW")
+    words.append(f"weight decay {protocol.weight_decay:.6g}")
+    rate = f"learning rate {protocol.learning_rate:.6g}"
+    if protocol.schedule == "cosine":
+        rate += " falling along a cosine"
+    elif protocol.milestones:
+        shares = ", ".join(f"{100 * share:.4g}" for share in protocol.milestones)
+        rate += f" times {protocol.gamma:.6g} at {shares} % of the budget"
+    words.append(rate)
+    if protocol.warmup:
+        words.append(f"warm-up over {100 * protocol.warmup:.4g} %")
+    views = [f"shifts of {protocol.shift} pixels"] if protocol.shift else []
+    views += ["mirroring"] if protocol.flip else []
+    words.append(" and ".join(views) if views else "no augmentation")
+    if protocol.last_batch == "drop":
+        words.append("ragged last batch dropped")
+    return ", ".join([*words, protocol.precision])
+
+
+def teacher(table: Table) -> str:
+    """How good and how large the teacher is, and how it came about."""
+    protocol = table.question.teacher_protocol
+    origin = "given weights" if protocol is None else f"trained for {training(protocol)}"
+    if protocol is not None and protocol.rows:
+        origin += f", {protocol.rows} rows"
+    if not table.teachers:
+        return f"{origin}."
+    accuracies = [card.quality["accuracy"] for card in table.teachers if "accuracy" in card.quality]
+    size = (
+        f"{table.teachers[0].parameters:,} parameters, {figures(table.teachers[0].multiply_adds / 1e6)} M multiply-adds"
+    )
+    which = "weights " + ", ".join(card.weights[:12] for card in table.teachers)
+    shared = "one teacher a seed" if protocol is not None and protocol.seed == "trial" else "one teacher for all seeds"
+    accuracy = f"accuracy {fixed(100 * mean(accuracies).mean, 2)} %, " if accuracies else ""
+    return f"{accuracy}{size}, {which} ({shared}); {origin}."
+
+
+def rows(table: Table) -> str:
+    """How many rows teach, and what is measured."""
+    question, counts = table.question, sorted({row.rows for row in table.rows if not row.question.quiz})
+    held = f", {question.evaluation.validation_rows} rows held out" if question.evaluation.validation_rows else ""
+    several = " or ".join(map(str, counts)) if counts else "an unknown number of"
+    return f"{several} training rows{held}; measured on the {question.evaluation.split} split"
+
+
+def gap(one: Gap) -> list[tuple[str, str]]:
+    """Each reason once, with the seeds it holds for."""
+    reasons = dict.fromkeys(reason for _, reason in one.missing)
+    return [(_seeds([seed for seed, why in one.missing if why == reason]), reason) for reason in reasons]
+
+
+def seeds(table: Table) -> str:
+    """The seeds that every row has."""
+    return _seeds(list(table.seeds))
+
+
+def _seeds(values: list[int]) -> str:
+    """Seeds as a list, a run of three or more as first-last."""
+    if len(values) > 2 and values == list(range(values[0], values[-1] + 1)):
+        return f"seeds {values[0]} to {values[-1]}"
+    return f"seed{'s' * (len(values) != 1)} " + ", ".join(map(str, values))
+
+
+def share(question: Question) -> str:
+    """Why a table is not of the full protocol."""
+    protocols = [p for p in (question.protocol, question.teacher_protocol) if p is not None and not p.full]
+    told = dict.fromkeys(f"{p.steps} steps" if p.steps else f"{100 * p.budget:.4g} % of the budget" for p in protocols)
+    return " and ".join(told)
+
+
+def partial(board: Board) -> str:
+    """How many trials are kept off the full board."""
+    count = sum(len(row.seeds) for table in board.partial for row in table.rows)
+    return f"{count} trial{'s' * (count != 1)} spent part of the budget and feed{'s' * (count == 1)} no figure above."

@@ -1,0 +1,26 @@
+"""How large a deployed network is."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def size(network: nn.Module, image_shape: Sequence[int]) -> tuple[int, int]:
+    """Number of weights, and multiply-adds of convolutions, linear layers and attention for one image.
+
+    Args:
+        network: Takes images in [0, 1]; its mode is restored.
+        image_shape: Channels, height, width.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    weight = next(network.parameters())
+    network.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(torch.zeros((1, *image_shape), device=weight.device))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return sum(one.numel() for one in network.parameters()), counter.get_total_flops() // 2

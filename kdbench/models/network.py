@@ -1,0 +1,159 @@
+"""A timm network that normalises for itself and says logits, pooled features and hints in one forward pass."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kdbench.api import Hint, Outputs, Port
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How one architecture is read at one image size; says nothing of its weights.
+
+    Attributes:
+        image_shape: Channels, height, width of the images.
+        input_size: Height and width that images are resized to, or None where they are taken as they are.
+        taps: Which of timm's intermediate maps are the hints.
+        hints: Shapes of these maps.
+        pooled_dims: Width of each classifier's input; a network distilled by a token of its own has two classifiers.
+        shared: Whether all classifiers read the same input.
+        direct: Whether timm gives the classifier's input itself; where not, it is caught on its way.
+        multiply_adds: Of convolutions, linear layers and attention, for one image.
+    """
+
+    image_shape: tuple[int, int, int]
+    input_size: tuple[int, int] | None = None
+    taps: tuple[int, ...]
+    hints: tuple[Hint, ...]
+    pooled_dims: tuple[int, ...]
+    shared: bool = True
+    direct: bool = True
+    multiply_adds: int = 0
+
+
+class Network(nn.Module):
+    """A timm network as the host and all methods see it.
+
+    Its `state_dict` is that of the bare network, each name behind `model.`: the statistics are not stored.
+
+    Args:
+        model: A timm network. Its activations no longer work in place, so that they leave captured maps alone.
+        mean: Of the images in [0, 1], subtracted, a channel each.
+        std: Of the images in [0, 1], divided by, a channel each.
+        plan: How this architecture is read; see `surveyed`.
+
+    Attributes:
+        model: The bare network, whose `state_dict` is exported.
+    """
+
+    if TYPE_CHECKING:
+        mean: Tensor
+        std: Tensor
+
+    def __init__(self, model: nn.Module, *, mean: Sequence[float], std: Sequence[float], plan: Plan) -> None:
+        super().__init__()
+        if not len(mean) == len(std) == plan.image_shape[0] or min(std) <= 0:
+            raise ValueError(f"mean {mean} and std {std} are not those of {plan.image_shape[0]} channels")
+        self.model = model
+        self.plan = plan
+        self.picked = tuple(range(len(plan.taps)))
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        for module in model.modules():
+            if hasattr(module, "inplace"):
+                module.inplace = False
+
+    def forward(self, images: Float[Tensor, "batch channels height width"], hints: bool = False) -> Outputs:
+        """Logits and pooled features, and with `hints` the maps; the logits are the same to the bit either way.
+
+        Args:
+            images: In [0, 1], of the data set's size.
+            hints: Whether the maps are asked for.
+        """
+        x = self.prepared(images)
+        maps: list[Tensor] = []
+        if hints:
+            taps = [self.plan.taps[place] for place in self.picked]
+            x, maps = self._part("forward_intermediates")(x, indices=taps, output_fmt="NCHW")
+        else:
+            x = self._part("forward_features")(x)
+        head = self._part("forward_head")
+        if self.plan.direct:
+            pooled = cast(Tensor, head(x, pre_logits=True)).flatten(1)
+            logits = self.classify(pooled)
+        else:
+            logits, inputs = overheard(classifiers(self.model), lambda: cast(Tensor, head(x)))
+            pooled = inputs[0] if self.plan.shared else torch.cat(inputs, 1)
+        return Outputs(logits=logits, pooled=pooled, hints=tuple(maps)) if hints else Outputs(logits=logits, pooled=pooled)
+
+    def prepared(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels rows columns"]:
+        """What the bare network reads: resized where it must be (bilinear, antialiased), then normalised."""
+        if self.plan.input_size:
+            images = F.interpolate(images, self.plan.input_size, mode="bilinear", align_corners=False, antialias=True)
+        return (images - self.mean) / self.std
+
+    def classify(self, pooled: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
+        """Logits of pooled features, by this network's own classifier (the mean of its classifiers, if it has two)."""
+        heads, dims = classifiers(self.model), self.plan.pooled_dims
+        parts = [pooled] * len(heads) if self.plan.shared else pooled.split(dims, 1)
+        said = [
+            head(part[..., None, None] if isinstance(head, nn.Conv2d) else part).flatten(1)
+            for head, part in zip(heads, parts, strict=True)
+        ]
+        return said[0] if len(said) == 1 else torch.stack(said).mean(0)
+
+    def pick(self, places: Sequence[int]) -> None:
+        """Keep only these of the plan's hints, from now on; see `align`."""
+        if not set(places) <= set(range(len(self.plan.hints))) or list(places) != sorted(set(places)):
+            raise ValueError(f"{places} are not rising places among {len(self.plan.hints)} hints")
+        self.picked = tuple(places)
+
+    def port(self) -> Port:
+        """This network as a method's `init` sees it: itself, and the shapes of what it says."""
+        dims = self.plan.pooled_dims
+        return Port(
+            model=self,
+            pooled_dim=dims[0] if self.plan.shared else sum(dims),
+            hints=tuple(self.plan.hints[place] for place in self.picked),
+        )
+
+    def _part(self, name: str) -> Callable[..., tuple[Tensor, list[Tensor]]]:
+        return cast(Callable[..., tuple[Tensor, list[Tensor]]], getattr(self.model, name))
+
+
+def classifiers(model: nn.Module) -> tuple[nn.Module, ...]:
+    """A timm network's last layers: one, or one a distillation token or a branch."""
+    found = cast(Callable[[], object], model.get_classifier)()
+    items = found if isinstance(found, (tuple, list)) else [found]
+    leaves = (leaf for item in items for leaf in (item if isinstance(item, nn.ModuleList) else [item]))
+    return tuple(getattr(leaf, "fc", leaf) for leaf in leaves)  # some give the whole head, with its pooling
+
+
+def overheard(heads: Sequence[nn.Module], run: Callable[[], T]) -> tuple[T, list[Tensor]]:
+    """What `run` gives, and what each of `heads` was called with on the way, flat.
+
+    Raises:
+        LookupError: One of them was not called.
+    """
+    inputs: dict[nn.Module, Tensor] = {}
+
+    def hear(head: nn.Module, args: tuple[Tensor, ...]) -> None:
+        inputs[head] = args[0].flatten(1)
+
+    handles = [head.register_forward_pre_hook(hear) for head in heads]
+    try:
+        said = run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    if set(heads) - set(inputs):
+        raise LookupError("a classifier is not called")
+    return said, [inputs[head] for head in heads]

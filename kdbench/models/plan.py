@@ -1,0 +1,149 @@
+"""How an architecture is read, found out once by trying it on a twin; what cannot be read truly is refused."""
+
+import copy
+import math
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdbench.api import Hint, Unsupported
+from kdbench.models.hints import chosen
+from kdbench.models.network import Network, Plan, classifiers, overheard
+
+__all__ = ["Misfit", "Plan", "surveyed"]
+
+_FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, LookupError, ArithmeticError, AttributeError)
+"""What networks raise on inputs that they cannot take."""
+
+
+class Misfit(Exception):
+    """The network's own forward pass fails on images of this size."""
+
+
+def surveyed(model: nn.Module, image_shape: tuple[int, int, int], input_size: tuple[int, int] | None = None) -> Plan:
+    """How this network is read, true to its own forward pass; the network itself is left as it is.
+
+    A twin with other weights is tried, so that nothing rests on weights that happen to start at zero.
+
+    Args:
+        model: A timm network, on the CPU.
+        image_shape: Channels, height, width of the images.
+        input_size: Height and width that images are resized to, or None for as they are.
+
+    Raises:
+        Misfit: It cannot take images of this size.
+        Unsupported: Its logits, pooled features or maps cannot be had truly; the message says why.
+    """
+    name = _name(model)
+    for part in ("forward_features", "forward_intermediates", "forward_head", "get_classifier"):
+        if not hasattr(model, part):
+            raise Unsupported(f"{name} cannot be read", f"it has no {part}", "name another network")
+    # One kernel for attention throughout: kernels differ in the last bits, and not every one is counted everywhere.
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
+        twin = _stirred(copy.deepcopy(model)).eval()
+        images = _pattern(2, *image_shape)
+        plan = Plan(image_shape=image_shape, input_size=input_size, taps=(), hints=(), pooled_dims=())
+        x = _reader(twin, plan).prepared(images)
+        with FlopCounterMode(display=False) as counter:
+            own, inputs = _own(twin, x, name)
+        plan = replace(
+            plan,
+            pooled_dims=tuple(part.shape[1] for part in inputs),
+            shared=all(torch.equal(part, inputs[0]) for part in inputs),
+            multiply_adds=counter.get_total_flops() // 2 // len(images),
+            **_maps(twin, x, name),
+        )
+        reasons = []
+        for direct in (True, False):
+            candidate = replace(plan, direct=direct)
+            reason = _disagreement(_reader(twin, candidate), images, own, inputs)
+            if not reason:
+                return candidate
+            reasons.append(reason)
+    raise Unsupported(f"{name} cannot be read", reasons[-1], "name another network")
+
+
+def _own(twin: nn.Module, x: Tensor, name: str) -> tuple[Tensor, list[Tensor]]:
+    """Logits by the network's own forward pass, and its classifiers' inputs."""
+    heads = classifiers(twin)
+    if any(isinstance(head, nn.Identity) for head in heads):
+        raise Unsupported(f"{name} cannot be read", "it has no classifier", "name another network")
+    try:
+        logits, inputs = overheard(heads, lambda: twin(x))
+    except LookupError as error:
+        raise Unsupported(f"{name} cannot be read", str(error), "name another network") from error
+    except _FAILURES as error:
+        raise Misfit(str(error).partition("\n")[0] or type(error).__name__) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.isfinite().all():
+        raise Unsupported(f"{name} cannot be read", "it does not give finite logits, a row an image", "name another network")
+    return logits, inputs
+
+
+def _maps(twin: nn.Module, x: Tensor, name: str) -> dict[str, tuple[int, ...] | tuple[Hint, ...]]:
+    """The plan's `taps` and `hints`."""
+    try:
+        end, maps = twin.forward_intermediates(x, output_fmt="NCHW")  # type: ignore[operator]  # a timm convention
+    except _FAILURES as error:
+        raise Unsupported(f"{name} has no hints", f"forward_intermediates fails: {error}", "name another network") from error
+    if not maps or any(hint.ndim != 4 or not hint.numel() for hint in maps):
+        raise Unsupported(f"{name} has no hints", "its intermediates are not spatial maps", "name another network")
+    taps = chosen([(hint.shape[2], hint.shape[3]) for hint in maps])
+    tokens = isinstance(end, Tensor) and end.ndim == 3
+    hints = tuple(
+        Hint(
+            channels=maps[tap].shape[1],
+            height=maps[tap].shape[2],
+            width=maps[tap].shape[3],
+            stride=max(1, round(x.shape[2] / maps[tap].shape[2])),
+            kind="tokens" if tokens else "map",
+        )
+        for tap in taps
+    )
+    return {"taps": taps, "hints": hints}
+
+
+def _disagreement(network: Network, images: Tensor, own: Tensor, inputs: list[Tensor]) -> str:
+    """Why what `network` says is not true to the network's own forward pass, or nothing."""
+    pooled = inputs[0] if network.plan.shared else torch.cat(inputs, 1)
+    try:
+        for hints in (False, True):
+            said = network(images, hints=hints)
+            if not _close(said.logits, own):
+                return "its own forward pass is not forward_head of forward_features"
+            if not _close(said.pooled, pooled):
+                return "its classifier's input cannot be had"
+        if not _close(network.classify(pooled), own):
+            return "its logits are not what its classifier makes of the pooled features"
+    except _FAILURES as error:
+        return f"reading it fails: {error}"
+    return ""
+
+
+def _close(ours: Tensor, own: Tensor) -> bool:
+    return ours.shape == own.shape and torch.allclose(ours, own, rtol=1e-5, atol=1e-6)
+
+
+def _reader(model: nn.Module, plan: Plan) -> Network:
+    channels = plan.image_shape[0]
+    return Network(model, mean=[0.5] * channels, std=[0.5] * channels, plan=plan)
+
+
+def _stirred(model: nn.Module) -> nn.Module:
+    """The same network, every weight moved a little, without randomness."""
+    for number, weight in enumerate(model.parameters()):
+        moves = torch.arange(weight.numel(), dtype=torch.float32).mul_(math.sqrt(2)).add_(number).sin_().mul_(0.02)
+        weight.data += moves.view_as(weight).to(weight.dtype)
+    return model
+
+
+def _pattern(*shape: int) -> Tensor:
+    """Images in [0, 1) without randomness, no two alike."""
+    return (torch.arange(math.prod(shape), dtype=torch.float64) * (math.sqrt(5) / 2)).frac().float().view(shape)
+
+
+def _name(model: nn.Module) -> str:
+    return cast(str, getattr(model, "pretrained_cfg", {}).get("architecture", type(model).__name__))

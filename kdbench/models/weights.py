@@ -1,0 +1,50 @@
+"""Weights of a bare timm network, from a file and to a file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from kdbench.errors import DataError
+from kdbench.models.network import Network
+from timm.models import load_state_dict
+
+
+def load(model: nn.Module, path: str | Path) -> None:
+    """Put the weights of a file into a bare timm network; every name and shape must be right.
+
+    Args:
+        model: The bare network.
+        path: A safetensors file, or a torch file of tensors alone, which is read without running code.
+
+    Raises:
+        DataError: The file is missing, unreadable, or of another network.
+    """
+    try:
+        found = load_state_dict(str(path), use_ema=False, device="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError, SafetensorError) as error:
+        why = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise DataError(f"{path} cannot be read as weights", why, "give a safetensors file or a torch state_dict") from error
+    wanted = model.state_dict()
+    wrong = {
+        "missing": [name for name in wanted if name not in found],
+        "unknown": [name for name in found if name not in wanted],
+        "of another shape": [name for name in wanted if name in found and found[name].shape != wanted[name].shape],
+    }
+    if any(wrong.values()):
+        why = "; ".join(f"{kind}: {_few(names)}" for kind, names in wrong.items() if names)
+        raise DataError(f"{path} holds the weights of another network", why, "check the network's name, options and classes")
+    model.load_state_dict(found, strict=True)
+
+
+def export(network: Network, path: str | Path) -> None:
+    """Write the bare network's weights as safetensors, for `timm.create_model(..., checkpoint_path=path)`."""
+    state = network.model.state_dict()
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}, str(path))
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,186 @@
+"""What is installed: every plugin with its state, every name with its origin, and the facts a plan needs."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdbench.errors import PluginError, UsageError
+from kdbench.record import Spec, fingerprint
+from kdbench.registry.entry import DataFacts, Entry, Kind, MethodFacts, Plugin
+from kdbench.registry.index import Index, version
+from kdbench.registry.process import Child, Died, Raised, patience
+
+__all__ = ["Registry", "fact_key", "names_of", "timm_names"]
+
+_PLURAL = {"method": "methods", "dataset": "datasets", "model": "models"}
+_WORDS = {"method": "method", "dataset": "data set", "model": "network"}
+_ELSEWHERE = ("hf-hub:", "hf_hub:", "local-dir:")
+
+
+class Registry:
+    """All plugins that were found, and what the usable ones yield.
+
+    Args:
+        plugins: With their states.
+        entries: Usable names alone.
+        unusable: Why each (kind, name) that a broken, blocked or clashing plugin claims cannot be used.
+        index: Where facts are kept.
+    """
+
+    def __init__(
+        self,
+        plugins: Sequence[Plugin],
+        entries: Sequence[Entry],
+        unusable: Mapping[tuple[str, str], str],
+        index: Index,
+    ) -> None:
+        self.plugins, self.entries = tuple(plugins), tuple(entries)
+        self._entries = {(entry.kind, entry.name): entry for entry in entries}
+        self._unusable, self._index = dict(unusable), index
+
+    def entry(self, kind: Kind, name: str) -> Entry:
+        """The entry of that name; timm's own networks have none.
+
+        Raises:
+            UsageError: No plugin yields it; PluginError: the plugin that does is broken, blocked or clashes.
+        """
+        if found := self._entries.get((kind, name)):
+            return found
+        why = self._unusable.get((kind, name))
+        if why is None and "model" not in (kind,):  # a plugin that broke before it was read claims its own name
+            broken = (p for p in self.plugins if p.state == "broken" and not p.yields and p.source.name == name)
+            why = next((plugin.error for plugin in broken), None)
+        if why is not None:
+            raise PluginError(f"{_WORDS[kind]} {name!r} cannot be used", why, "see kdbench plugins --errors")
+        raise self._unknown(kind, name, [entry.name for entry in self.entries if entry.kind == kind])
+
+    @staticmethod
+    def _unknown(kind: Kind, name: str, known: Sequence[str]) -> UsageError:
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        count = f"{len(known)} {_WORDS[kind]}{'' if len(known) == 1 else 's'} available"
+        return UsageError(f"unknown {_WORDS[kind]} {name!r}", hint + count, f"see kdbench list {_PLURAL[kind]}")
+
+    def yielded(self, path: Path) -> tuple[str, ...]:
+        """Names of the methods in a plugin file, which `-m ./FILE.py` selects.
+
+        Raises:
+            PluginError: The plugin is broken, or yields no method; UsageError: it was not scanned.
+        """
+        plugin = next((p for p in self.plugins if p.source.path == str(path.resolve())), None)
+        if plugin is None:
+            raise UsageError(f"{path} is not among the plugins", "it was not looked for", "see kdbench plugins")
+        if plugin.error:
+            raise PluginError(f"plugin {path} cannot be used", plugin.error, "see kdbench plugins --errors")
+        names = tuple(text.partition(" ")[2] for text in plugin.yields if text.startswith("method "))
+        if not names:
+            raise PluginError(f"{path} yields no method", "-m selects methods", "yield one from kdbench_methods()")
+        return names
+
+    def methods(self, specs: Sequence[Spec]) -> dict[Spec, MethodFacts]:
+        """What a plan must know of each method, by the spec as given.
+
+        Raises:
+            UsageError: Unknown name or option, or an impossible value; PluginError: a broken plugin was asked for.
+        """
+        found = {}
+        with Child() as child:
+            for spec in specs:
+                entry = self.entry("method", spec.name)
+                facts = self._facts(entry, spec, child)
+                found[spec] = MethodFacts(_spec(facts["spec"]), facts["hyperparameters"], facts["needs"],
+                                          tuple(facts["stages"]), entry.code)  # fmt: skip
+        self._index.save()
+        return found
+
+    def dataset(self, spec: Spec, root: str) -> DataFacts:
+        """What a plan must know of a data set whose files lie under `root`.
+
+        Raises:
+            UsageError, PluginError: As for methods; DataError: the user's own data cannot be read.
+        """
+        entry = self.entry("dataset", spec.name)
+        with Child() as child:
+            facts = dict(self._facts(entry, spec, child))
+        self._index.save()
+        for key in ("image_shape", "mean", "std", "class_names"):
+            facts[key] = tuple(facts[key])
+        facts["spec"] = _spec(facts["spec"])
+        return DataFacts(**facts, source=entry.source, code=entry.code)
+
+    def _facts(self, entry: Entry, spec: Spec, child: Child) -> dict[str, Any]:
+        """The facts from the index, or from the child."""
+        options = {key: _thawed(value) for key, value in spec.options}
+        written = {"name": spec.name, "options": options}
+        section = self._index.section("facts")
+        key = fact_key(entry, written)
+        if key in section:
+            return dict(section[key])
+        question = {"do": "facts", "kind": entry.kind, "source": vars(entry.source), "spec": written}
+        try:
+            # a data set may have to read all of a user's files: that takes the time it takes
+            facts: dict[str, Any] = child.ask(question, patience() if entry.kind == "method" else None)
+        except (Raised, Died) as error:
+            raise PluginError(f"{_WORDS[entry.kind]} {spec} cannot be used", str(error), "correct the plugin") from None
+        if facts.pop("cacheable", True):
+            section[key] = facts
+        return facts
+
+    def network_code(self, name: str) -> str:
+        """Fingerprint of a network's code: of the plugin that registers it; for timm's own nets the name itself.
+
+        Raises:
+            UsageError: Neither a plugin nor timm has it; PluginError: the plugin that has it cannot be used.
+        """
+        if name.startswith(_ELSEWHERE):
+            return name
+        if ("model", name) in self._entries:
+            return self._entries["model", name].code
+        if ("model", name) not in self._unusable and name.partition(".")[0] in self.timm_names():
+            return name
+        own = [entry.name for entry in self.entries if entry.kind == "model"]
+        return self.entry("model", name).code if ("model", name) in self._unusable else self._refuse(name, own)
+
+    def _refuse(self, name: str, own: list[str]) -> str:
+        raise self._unknown("model", name, [*own, *self.timm_names()])
+
+    def timm_names(self) -> tuple[str, ...]:
+        """Names of the networks that timm itself has, without the tags of their weights."""
+        with Child() as child:
+            return timm_names(self._index, child)
+
+
+def timm_names(index: Index, child: Child) -> tuple[str, ...]:
+    """Names of timm's own networks, from the index; else from a child that has imported no plugin yet."""
+    section, key = index.section("timm"), version("timm")
+    if key not in section:
+        if "load" in child.asked:
+            child.close()
+        section[key] = child.ask({"do": "timm"}, None)
+        index.save()
+    return tuple(section[key])
+
+
+def fact_key(entry: Entry, spec: Mapping[str, Any]) -> str:
+    """Key of facts in the index."""
+    return fingerprint([entry.kind, entry.source.digest, entry.source.version, dict(spec)])
+
+
+def _spec(value: Mapping[str, Any]) -> Spec:
+    return Spec(value["name"], tuple(sorted((key, _frozen(item)) for key, item in value["options"].items())))
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def _thawed(value: object) -> object:
+    return [_thawed(item) for item in value] if isinstance(value, tuple) else value
+
+
+def names_of(entries: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The names with their kinds, as `Plugin.yields` holds them."""
+    return tuple(f"{entry['kind']} {entry['name']}" for entry in entries)
+
+

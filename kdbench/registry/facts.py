@@ -1,0 +1,134 @@
+"""Plugged objects -> what the index holds of them, as JSON; runs in the child."""
+
+import dataclasses
+import enum
+import inspect
+import math
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from kdbench.errors import PluginError
+from kdbench.record import Spec
+from kdbench.registry.loading import build, options
+
+__all__ = ["canonical_spec", "data_facts", "describe", "method_facts"]
+
+_LONG_HASH = re.compile(r"([0-9a-f]{16})[0-9a-f]{48}")
+
+
+def plain(value: object) -> Any:  # noqa: ANN401 - any JSON
+    """The value as JSON: tuples and sets become lists, an enumeration its value, what has no JSON its text."""
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(item) for item in value), key=repr)
+    return plain(dataclasses.asdict(value)) if _is_instance(value) else str(value)
+
+
+def _is_instance(value: object) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def describe(kind: str, name: str, plugged: object) -> dict[str, Any]:
+    """The fields of an `Entry`, but for source and code."""
+    doc = _doc(plugged if inspect.isroutine(plugged) else type(plugged))
+    attributes = _attributes(doc)
+    fields = {
+        key: {"default": plain(getattr(plugged, key)), "type": _type(hint), "doc": attributes.get(key, "")}
+        for key, hint in options(plugged).items()
+    }
+    summary, paper = doc.partition("\n")[0], str(getattr(plugged, "paper", ""))
+    return {"kind": kind, "name": name, "summary": summary, "doc": doc, "paper": paper, "fields": fields}
+
+
+def _doc(thing: Any) -> str:  # noqa: ANN401 - a class or a function
+    """Its docstring, or its module's where it has none of its own (a dataclass is given its signature for one)."""
+    own = vars(thing).get("__doc__") if isinstance(thing, type) else thing.__doc__
+    if not own or (isinstance(thing, type) and own.startswith(f"{thing.__name__}(")):
+        own = getattr(sys.modules.get(thing.__module__), "__doc__", None)
+    return inspect.cleandoc(own or "")
+
+
+def _type(hint: object) -> str:
+    return hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__args__") else str(hint).replace("typing.", "")
+
+
+def _attributes(doc: str) -> dict[str, str]:
+    """What the docstring's section "Attributes:" or "Args:" says of each name."""
+    found: dict[str, str] = {}
+    inside, names = False, list[str]()
+    for line in doc.splitlines():
+        if re.fullmatch(r"(Attributes|Args):", line):
+            inside = True
+        elif line and not line.startswith(" "):
+            inside = False
+        elif inside and (match := re.match(r" {2,4}([a-z_A-Z][\w, ]*):\s+(.*)", line)):
+            names = match[1].split(", ")
+            found |= dict.fromkeys(names, match[2])
+        elif inside and line.strip():
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+    return found
+
+
+def canonical_spec(name: str, default: object, built: object) -> dict[str, Any]:
+    """Name and options of the spec that writes `built` with only those options that are not `default`'s."""
+    changed = {key: getattr(built, key) for key in options(built) if getattr(built, key) != getattr(default, key)}
+    return {"name": name, "options": {key: plain(value) for key, value in sorted(changed.items())}}
+
+
+def method_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - a Method; kdbench.api is not imported here
+    """The fields of `MethodFacts`, but for the code.
+
+    Raises:
+        UsageError: An option is not possible; PluginError: `needs` or `stages` give something else than they should.
+    """
+    built = build(plugged, spec)
+    needs, stages = built.needs(), built.stages()
+    if not (isinstance(stages, tuple) and stages and all(map(_is_instance, [needs, *stages]))):
+        raise PluginError(f"method {spec} has needs {needs!r} and stages {stages!r}",
+                          "expected a Needs and a tuple of Stage", "correct needs() and stages()")  # fmt: skip
+    return {
+        "spec": canonical_spec(spec.name, plugged, built),
+        "hyperparameters": {key: plain(getattr(built, key)) for key in options(built)},
+        "needs": plain(needs),
+        "stages": [plain(stage) for stage in stages],
+    }
+
+
+def data_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - a DataSet
+    """The fields of `DataFacts`, but for source and code.
+
+    A data set that says what it is by `identity` (a name and a content hash) is named by that, without its path.
+    """
+    built = build(plugged, spec)
+    canonical = canonical_spec(spec.name, plugged, built)
+    asked = dict(canonical["options"])
+    if identity := getattr(built, "identity", ""):
+        asked = {key: value for key, value in asked.items() if key != "path"}
+        asked["data"] = _LONG_HASH.sub(r"\1", str(identity))
+    frozen = tuple(sorted((key, tuple(v) if isinstance(v, list) else v) for key, v in asked.items()))
+    return {
+        "spec": canonical,
+        "name": str(Spec(spec.name, frozen)),
+        "num_classes": int(built.num_classes),
+        "image_shape": [int(size) for size in built.image_shape],
+        "sizes": {split: int(rows) for split, rows in built.sizes.items()},
+        "mean": [float(value) for value in built.mean],
+        "std": [float(value) for value in built.std],
+        "flips": bool(built.flips),
+        "class_names": [str(name) for name in built.class_names],
+        "has_tree": built.class_tree is not None,
+        "licence": str(built.licence),
+        "origin": str(built.source),
+        "cacheable": not identity,
+    }

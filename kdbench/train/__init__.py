@@ -1,0 +1,10 @@
+"""The one training loop: students in lockstep on one stream of batches, each method owning only its student."""
+
+from kdbench.train.clock import PHASES, Clock
+from kdbench.train.lockstep import lockstep
+from kdbench.train.runner import Diverged, Runner
+from kdbench.train.schedule import learning_rate
+from kdbench.train.stream import Step, make_batch, stream
+from kdbench.train.timing import interleave
+
+__all__ = ["PHASES", "Clock", "Diverged", "Runner", "Step", "interleave", "learning_rate", "lockstep", "make_batch", "stream"]

@@ -1,0 +1,51 @@
+"""What a method may hand to the loop: its losses and its state."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdbench.api import Losses
+from kdbench.errors import ContractError
+
+
+def tensors_of(state: Any) -> tuple[list[nn.Module], list[Tensor], list[torch.optim.Optimizer]]:  # noqa: ANN401
+    """The modules, bare tensors and optimizers in a method's state.
+
+    Raises:
+        ContractError: The state holds anything else; it could not be checkpointed.
+    """
+    if state is None:
+        return [], [], []
+    if isinstance(state, nn.Module):
+        return [state], [], []
+    if isinstance(state, Tensor):
+        return [], [state], []
+    if isinstance(state, torch.optim.Optimizer):
+        return [], [], [state]
+    if isinstance(state, Mapping):
+        state = list(state.values())
+    if isinstance(state, (list, tuple)):
+        parts = [tensors_of(item) for item in state]
+        return sum((p[0] for p in parts), []), sum((p[1] for p in parts), []), sum((p[2] for p in parts), [])
+    raise ContractError(
+        f"the method's state holds a {type(state).__name__}",
+        "state is None, Modules, tensors, optimizers, or lists, tuples and dicts of them",
+        "make it a tensor or a Module, so that it can be checkpointed",
+    )
+
+
+def total_loss(losses: Losses) -> Tensor:
+    """The sum that is descended.
+
+    Raises:
+        ContractError: Not a mapping of names to scalar tensors.
+    """
+    if not isinstance(losses, Mapping) or not losses:
+        raise ContractError(f"the losses are a {type(losses).__name__}", "expected {name: scalar tensor}", "return a dict of weighted terms")
+    for name, term in losses.items():
+        if not isinstance(term, Tensor) or term.ndim:
+            kind = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+            raise ContractError(f"the loss term {name!r} has {kind}", "each term is a scalar tensor", "take its mean or sum")
+    return torch.stack(list(losses.values())).sum() if len(losses) > 1 else next(iter(losses.values()))

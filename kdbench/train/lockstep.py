@@ -1,0 +1,87 @@
+"""The one training loop: any number of students in lockstep on one stream of batches.
+
+What a runner computes depends on nothing that another runner does: torch's generators are seeded by counter
+around every plugin call, and after it the loop checks that nothing shared has moved.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from kdbench.api import Outputs
+from kdbench.data import Views
+from kdbench.errors import ContractError
+from kdbench.record import TrainingProtocol
+from kdbench.train.runner import Runner
+from kdbench.train.stream import Step, make_batch, stream
+
+
+def lockstep(
+    runners: Mapping[str, Runner],
+    views: Views,
+    protocol: TrainingProtocol,
+    total: int,
+    teach: Callable[[float, Tensor], Outputs],
+    *,
+    watch: Callable[[str, int], None] = lambda name, step: None,
+    after: Callable[[int], None] = lambda step: None,
+) -> tuple[dict[str, dict[str, float]], dict[str, Exception]]:
+    """Mean losses of the last epoch, and the exception of every runner that had to leave, by runner.
+
+    Args:
+        runners: By name; each leaves alone when it fails.
+        views: The stream's rows.
+        protocol: Batch size and epochs.
+        total: Updates.
+        teach: The shared teacher at an anchor, on images in [0, 1].
+        watch: Called before every step of every runner; says whom to blame if the process dies.
+        after: Called after every step with the number of steps done.
+    """
+    active, failures, losses = dict(runners), dict[str, Exception](), dict[str, dict[str, float]]()
+    each, since = protocol.steps_per_epoch(len(views)), 0
+    for epoch, number, rows in stream(views, protocol, total):
+        batch = make_batch(views, rows, views.batch(rows, epoch), number / total)
+        shared = Step(batch, teach)
+        since += 1
+        closing = (number + 1) % each == 0 or number + 1 == total
+        for name, runner in list(active.items()):
+            watch(name, number)
+            before = _globals()
+            try:
+                runner.step(shared)
+                if closing:
+                    losses[name] = runner.means(since)
+                _unmoved(before, shared)
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
+                failures[name] = error
+                del active[name]
+                _restore(before)
+                shared = Step(make_batch(views, rows, views.batch(rows, epoch), number / total), teach)
+        if closing:
+            since = 0
+        after(number + 1)
+        if not active:
+            break
+    return losses, failures
+
+
+def _globals() -> tuple[torch.dtype, bool, int]:
+    return torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()
+
+
+def _restore(state: tuple[torch.dtype, bool, int]) -> None:
+    dtype, grad, threads = state
+    torch.set_default_dtype(dtype)
+    torch.set_grad_enabled(grad)
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+def _unmoved(before: tuple[torch.dtype, bool, int], shared: Step) -> None:
+    """Raise where a plugin call has changed what belongs to all."""
+    after = _globals()
+    if after != before:
+        raise ContractError("step() changed global state", f"dtype, grad mode, threads were {before}, are {after}", "restore them")
+    if shared.written:
+        raise ContractError("step() wrote into the shared batch or teacher outputs", "they belong to all methods", "clone before writing")

@@ -1,0 +1,197 @@
+"""One method's student in training."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from kdbench.api import Batch, Losses, Method, Outputs, Setup
+from kdbench.data import Views, derive_seed
+from kdbench.errors import ContractError
+from kdbench.record import TrainingProtocol
+from kdbench.train.clock import Clock
+from kdbench.train.contract import tensors_of, total_loss
+from kdbench.train.schedule import learning_rate, make_optimizer
+from kdbench.train.stream import Step, make_batch
+
+
+class Diverged(Exception):
+    """A loss is no longer finite."""
+
+
+class Runner:
+    """One method's student in training; the `kdbench.api.Loop` that the method's `step` sees.
+
+    Args:
+        method: The plugin's object.
+        student: Freshly initialised, `student(images, hints=...)` gives Outputs.
+        setup: What the method may size its extra weights by.
+        protocol: Of the student's training.
+        seed: The trial's.
+        total: Updates of the whole budget.
+        private: The trainable teacher, where the method needs one.
+        quiz: The quiz split's views, where the method holds one out.
+    """
+
+    def __init__(
+        self, method: Method, student: nn.Module, setup: Setup, protocol: TrainingProtocol, *,
+        seed: int, total: int, device: torch.device, private: nn.Module | None = None, quiz: Views | None = None,
+    ) -> None:  # fmt: skip
+        self.method, self.student, self.protocol, self.seed, self.total = method, student, protocol, seed, total
+        self.needs, self.stages, self.device, self.quiz = method.needs(), method.stages(), device, quiz
+        self.clock, self.private = Clock(device), private
+        shares = [stage.share for stage in self.stages]
+        if not shares or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+            raise ContractError("the shares of stages() do not sum to 1", f"got {shares}", "give each stage a share above 0")
+        self.ends = [round(sum(shares[: i + 1]) * total) for i in range(len(shares))]
+        torch.manual_seed(derive_seed(seed, "state"))
+        self.state = method.init(setup)
+        modules, self.tensors, self.optimizers = tensors_of(self.state)
+        self.modules = nn.ModuleList(modules).to(device)
+        self.student_weights = [p for p in student.parameters() if p.requires_grad]
+        self.extra_weights = [p for p in self.modules.parameters() if p.requires_grad]
+        self.weights = self.student_weights + self.extra_weights
+        self.optimizer = method.optimizer(self.weights, protocol) or make_optimizer(self.weights, protocol)
+        if private is not None:
+            rate = protocol.learning_rate
+            decay = protocol.weight_decay
+            self.teacher_optimizer = torch.optim.SGD(private.parameters(), rate, protocol.momentum, weight_decay=decay)
+        self.done, self.quizzed, self.updates = 0, 0, 0
+        self.sums: dict[str, Tensor] = {}
+        self.current: Step | None = None
+
+    # What a method's `step` sees -------------------------------------------------------------------------------
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The private teacher."""
+        if self.private is None:
+            raise ContractError("loop.teacher is not there", "the shared teacher is frozen", 'return Needs(teacher="private")')
+        return self.private
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget spent."""
+        return self.done / self.total
+
+    @property
+    def decay(self) -> float:
+        """The schedule's learning rate as a factor of the protocol's."""
+        return self._rate() / self.protocol.learning_rate
+
+    def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
+        """Student (with a graph) and teacher (without one) on `batch`."""
+        with self.clock.phase("teacher"):
+            teacher = self._teach(batch)
+        with self.clock.phase("student"), self._precision():
+            student = self.student(batch.inputs, hints=self.needs.hints)
+        return student.float(), teacher
+
+    def gradients(self, losses: Losses) -> Sequence[Tensor | None]:
+        """Gradients of the summed losses, one for each weight of student and state."""
+        total = total_loss(losses)
+        weights = self.extra_weights if self.stages[self.stage].trains == "state" else self.weights
+        with self.clock.phase("backward"):
+            found = torch.autograd.grad(total, weights, allow_unused=True)
+        return (None,) * (len(self.weights) - len(weights)) + tuple(found)
+
+    def update(self, gradients: Sequence[Tensor | None]) -> None:
+        """The one step of the student's optimizer."""
+        with self.clock.phase("update"):
+            for weight, gradient in zip(self.weights, gradients, strict=True):
+                weight.grad = gradient
+            self.optimizer.step()
+        self.updates += 1
+
+    def descend(self, losses: Losses) -> Losses:
+        """`gradients` and `update` together."""
+        self.update(self.gradients(losses))
+        return losses
+
+    def quiz_batch(self) -> Batch:
+        """The next batch of the quiz split, unaugmented."""
+        if self.quiz is None:
+            raise ContractError("loop.quiz_batch() has no rows", "no quiz split was asked for", "return Needs(quiz=0.1)")
+        size = min(self.protocol.batch_size, len(self.quiz))
+        epoch, position = divmod(self.quizzed, len(self.quiz) // size)
+        rows = self.quiz.order(epoch)[position * size : (position + 1) * size]
+        self.quizzed += 1
+        return self._batch(self.quiz, rows, self.quiz.plain(rows))
+
+    def teacher_update(self, gradients: Sequence[Tensor | None], learning_rate: float) -> None:  # noqa: A002, RUF100
+        """One step of the private teacher."""
+        with self.clock.phase("update"):
+            for weight, gradient in zip(self.teacher.parameters(), gradients, strict=True):
+                weight.grad = gradient
+            self.teacher_optimizer.param_groups[0]["lr"] = learning_rate
+            self.teacher_optimizer.step()
+
+    # What the host does ----------------------------------------------------------------------------------------
+
+    @property
+    def stage(self) -> int:
+        """Index of the stage that the next step belongs to."""
+        return next((i for i, end in enumerate(self.ends) if self.done < end), len(self.ends) - 1)
+
+    def step(self, step: Step) -> None:
+        """One step of this trial on the shared batch.
+
+        Raises:
+            ContractError: The method broke its contract; or whatever the method raises.
+        """
+        stage = self.stage
+        if self.stages[stage].schedule == "restart" and stage and self.done == self.ends[stage - 1]:
+            self.optimizer.state.clear()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        self.student.train()
+        self.modules.train()
+        torch.manual_seed(derive_seed(self.seed, "step", self.done))
+        self.current, before = step, self.updates
+        losses = self.method.step(self, replace(step.batch, stage=stage), self.state)
+        if self.updates != before + 1:
+            raise ContractError(f"step() updated the student {self.updates - before} times", "exactly one update a step", "call descend once")
+        total_loss(losses)
+        for name, term in losses.items():
+            self.sums[name] = self.sums[name] + term.detach() if name in self.sums else term.detach().clone()
+        self.done += 1
+        self.current = None
+
+    def means(self, steps: int) -> dict[str, float]:
+        """Mean of each weighted term since the last call.
+
+        Raises:
+            Diverged: A term is not finite.
+        """
+        found = {name: float(total) / steps for name, total in self.sums.items()}
+        self.sums = {}
+        for name, value in found.items():
+            if not math.isfinite(value):
+                raise Diverged(f"the term {name!r} is {value} before step {self.done}")
+        return found
+
+    def _teach(self, batch: Batch) -> Outputs:
+        if self.needs.teacher == "none":
+            empty = batch.inputs.new_zeros((len(batch.inputs), 0))
+            return Outputs(logits=empty, pooled=empty)
+        if self.private is not None:
+            with torch.no_grad(), self._precision():
+                return self.private(batch.inputs, hints=self.needs.hints).float()
+        if self.current is None or batch.inputs is not self.current.batch.inputs:
+            raise ContractError("forward() was given another batch", "the shared teacher judges the step's own batch", "pass it on")
+        return self.current.teacher(self.stages[batch.stage].anchor)
+
+    def _rate(self) -> float:
+        stage = self.stages[self.stage]
+        if stage.schedule == "restart":
+            start = self.ends[self.stage - 1] if self.stage else 0
+            return learning_rate(self.protocol, self.done - start, self.ends[self.stage] - start)
+        return learning_rate(self.protocol, self.done, self.total)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.protocol.precision == "bfloat16")
+
+    def _batch(self, views: Views, rows: Tensor, images: Tensor) -> Batch:
+        return make_batch(views, rows, images, self.progress)

@@ -1,0 +1,68 @@
+"""What a step costs: after training, the same batches, one method at a time, interleaved A B A B.
+
+Unlike in lockstep, every method pays its own batch and its own teacher pass here, so that the comparison is
+between methods and not between places in the queue. Each round visits the whole budget (its stages included)
+at evenly spread points.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from itertools import count
+
+from torch import Tensor
+
+from kdbench.api import Outputs
+from kdbench.data import Views
+from kdbench.train.clock import PHASES
+from kdbench.train.runner import Runner
+from kdbench.train.stream import Step, make_batch
+
+POINTS = 8
+ROUNDS = range(3, 16)
+
+
+def interleave(
+    runners: Mapping[str, Runner],
+    views: Views,
+    teachers: Mapping[str, Callable[[float, Tensor], Outputs]],
+    *,
+    seconds: float,
+    watch: Callable[[str, int], None] = lambda name, step: None,
+) -> list[dict[str, dict[str, float]]]:
+    """Mean milliseconds a step, by round, runner and phase; the first round is warm-up and is left out.
+
+    Args:
+        runners: Trained or fresh; they are spent afterwards.
+        views: The stream's rows.
+        teachers: For each runner the shared teacher, giving only what that method needs.
+        seconds: Rounds stop after this time, but not before the third.
+    """
+    rounds: list[dict[str, dict[str, float]]] = []
+    size, start = next(iter(runners.values())).protocol.batch_size, time.perf_counter()
+    order = views.order(0)[: min(size, len(views))]
+    for number in count(-1):
+        if number >= ROUNDS.start and (number >= ROUNDS.stop or time.perf_counter() - start > seconds):
+            return rounds
+        spent = {name: _round(name, runner, views, order, teachers[name], watch) for name, runner in runners.items()}
+        if number >= 0:
+            rounds.append(spent)
+    raise AssertionError("count() does not end")
+
+
+def _round(
+    name: str, runner: Runner, views: Views, rows: Tensor, teach: Callable[[float, Tensor], Outputs], watch: Callable[[str, int], None]
+) -> dict[str, float]:
+    """Mean milliseconds by phase of this runner's steps of one round."""
+    clock = runner.clock
+    clock.spent, clock.running = dict.fromkeys(PHASES, 0.0), True
+    start = clock.now()
+    for point in range(POINTS):
+        runner.done = int((point + 0.5) / POINTS * runner.total)
+        watch(name, runner.done)
+        with clock.phase("data"):
+            step = Step(make_batch(views, rows, views.batch(rows, point), runner.progress), teach)
+        runner.step(step)
+    whole = clock.now() - start
+    clock.running = False
+    clock.spent["loss"] = whole - sum(clock.spent.values())
+    return {phase: spent / POINTS for phase, spent in clock.spent.items()}

@@ -1,0 +1,1 @@
+"""First-party data sets, one file a source; found by the host exactly as third-party ones are."""

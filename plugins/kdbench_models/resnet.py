@@ -1,0 +1,106 @@
+"""Residual networks for small images (He, Zhang, Ren & Sun 2016, arXiv:1512.03385, section 4.2).
+
+Three stages of post-activation basic blocks behind a 3 x 3 stem. Shortcuts that change shape are a 1 x 1 convolution
+with batch normalisation, as in the distillation literature (the paper's are free of parameters). `resnet8x4` and
+`resnet32x4` have twice the channels in the stem and four times in the stages.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdbench.api import hookimpl
+from kdbench_models.staged import Staged, pretrained_cfg, registered, widened
+from timm.layers import DropPath, calculate_drop_path_rates
+from timm.models import generate_default_cfgs
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut around them."""
+
+    def __init__(self, before: int, after: int, stride: int, drop_path: float) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(after)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.downsample = (
+            nn.Identity()
+            if (before, stride) == (after, 1)
+            else nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's map, after its activation."""
+        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(self.drop_path(residual) + self.downsample(x))
+
+
+class ResNet(Staged):
+    """Logits of small images, from 6 n + 2 layers in three stages of n blocks.
+
+    Args:
+        depth: Number of layers, 6 n + 2.
+        channels: Of the stem and of the three stages, at width 1.
+        width: Factor on all channels.
+        num_classes: Number of classes; 0 for no classifier.
+        in_chans: Channels of the images.
+        global_pool: timm's name of the pooling.
+        drop_rate: Share of the classifier's inputs dropped in training.
+        drop_path_rate: Chance that the last block is skipped in training, a sample; rises linearly from 0.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        channels: Sequence[int] = (16, 16, 32, 64),
+        width: float = 1.0,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        blocks, rest = divmod(depth - 2, 6)
+        if rest or blocks < 1:
+            raise ValueError(f"depth is 6 n + 2, not {depth}")
+        chs = widened(channels, width)
+        names = ("layer1", "layer2", "layer3")
+        super().__init__(
+            names=("act1", *names), channels=chs, strides=(1, 1, 2, 4), num_classes=num_classes, drop_rate=drop_rate
+        )
+        self.conv1 = nn.Conv2d(in_chans, chs[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(chs[0])
+        self.act1 = nn.ReLU()
+        rates = calculate_drop_path_rates(drop_path_rate, [blocks] * 3, stagewise=True)
+        for name, before, after, stride, drops in zip(names, chs, chs[1:], (1, 2, 2), rates, strict=False):
+            first = BasicBlock(before, after, stride, drops[0])
+            rest_of_them = [BasicBlock(after, after, 1, drop) for drop in drops[1:]]
+            setattr(self, name, nn.Sequential(first, *rest_of_them))
+        self.reset_classifier(num_classes, global_pool)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def stem(self, x: Tensor) -> Tensor:
+        """The map that the first stage reads."""
+        return self.act1(self.bn1(self.conv1(x)))  # type: ignore[no-any-return]  # modules are called untyped
+
+
+_SMALL, _LARGE = (16, 16, 32, 64), (32, 64, 128, 256)
+_SHAPES = {f"resnet{depth}": (depth, _SMALL) for depth in (8, 14, 20, 32, 44, 56, 110)}
+_SHAPES |= {f"resnet{depth}x4": (depth, _LARGE) for depth in (8, 32)}
+
+default_cfgs = generate_default_cfgs({name: pretrained_cfg("conv1", "fc") for name in _SHAPES})
+ENTRIES = {
+    name: registered(ResNet, name, __name__, depth=depth, channels=channels)
+    for name, (depth, channels) in _SHAPES.items()
+}
+
+
+@hookimpl
+def kdbench_models() -> Iterator[tuple[str, Callable[..., nn.Module]]]:
+    """Networks of this family, by the names that timm now has them under."""
+    yield from ENTRIES.items()

@@ -1,0 +1,153 @@
+"""A network in stages, a stem before and a classifier after them, with the conventions of timm's own networks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from timm.layers import create_classifier
+from timm.models import build_model_with_cfg, register_model
+from timm.models._features import feature_take_indices
+
+
+class Staged(nn.Module, ABC):
+    """Logits of images, and the maps on the way: of the stem, then of each stage.
+
+    Args:
+        names: Of the module that gives the stem's map, then of each stage's.
+        channels: Channels of these maps.
+        strides: Input pixels a pixel of these maps.
+        num_classes: Number of classes; 0 for no classifier.
+        drop_rate: Share of the classifier's inputs dropped in training.
+    """
+
+    classifier_name: ClassVar[str] = "fc"
+
+    def __init__(
+        self,
+        *,
+        names: Sequence[str],
+        channels: Sequence[int],
+        strides: Sequence[int],
+        num_classes: int,
+        drop_rate: float,
+    ) -> None:
+        super().__init__()
+        self.stage_names = tuple(names[1:])
+        self.num_classes = num_classes
+        self.drop_rate = drop_rate
+        self.num_features = self.head_hidden_size = channels[-1]
+        self.feature_info = [
+            {"num_chs": chs, "reduction": stride, "module": name}
+            for chs, stride, name in zip(channels, strides, names, strict=True)
+        ]
+
+    @abstractmethod
+    def stem(self, x: Tensor) -> Tensor:
+        """The map that the first stage reads."""
+
+    def between(self, x: Tensor, stage: int) -> Tensor:
+        """What stage number `stage` reads, of the map before it."""
+        return x
+
+    def tail(self, x: Tensor) -> Tensor:
+        """What is pooled, of the last stage's map."""
+        return x
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The map that is pooled."""
+        x = self.stem(x)
+        for number, name in enumerate(self.stage_names):
+            x = self.get_submodule(name)(self.between(x, number))
+        return self.tail(x)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits of the map that is pooled, or with `pre_logits` the classifier's input."""
+        x = self.global_pool(x)
+        x = F.dropout(x, self.drop_rate, self.training) if self.drop_rate else x
+        return x if pre_logits else cast(Tensor, self.get_classifier()(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of normalised images."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The map that is pooled, and the maps of the stem (index 0) and the stages.
+
+        Args:
+            x: Normalised images.
+            indices: Which maps: the last so many, these, or all.
+            norm: Apply what follows the last stage to its map, too.
+            stop_early: Leave out the stages after the last map asked for.
+            output_fmt: Only "NCHW".
+            intermediates_only: Give back the maps alone.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt is NCHW here, not {output_fmt!r}")
+        take, last = feature_take_indices(len(self.feature_info), indices)
+        maps = []
+        x = self.stem(x)
+        if 0 in take:
+            maps.append(x)
+        for number, name in enumerate(self.stage_names[:last] if stop_early else self.stage_names):
+            x = self.get_submodule(name)(self.between(x, number))
+            final = number + 1 == len(self.stage_names)
+            if number + 1 in take:
+                maps.append(self.tail(x) if norm and final else x)
+        return maps if intermediates_only else (self.tail(x), maps)
+
+    def get_classifier(self) -> nn.Module:
+        """The module from pooled to logits."""
+        return self.get_submodule(self.classifier_name)
+
+    def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
+        """A fresh classifier for `num_classes` classes; 0 for none."""
+        self.num_classes = num_classes
+        self.global_pool, classifier = create_classifier(self.num_features, num_classes, pool_type=global_pool)
+        setattr(self, self.classifier_name, classifier)
+
+
+def widened(channels: Sequence[int], width: float) -> list[int]:
+    """Channels times `width`, rounded, at least 1 each."""
+    if not 0 < width < float("inf"):
+        raise ValueError(f"width is a factor above 0, not {width}")
+    return [max(1, round(count * width)) for count in channels]
+
+
+def pretrained_cfg(first_conv: str, classifier: str) -> dict[str, Any]:
+    """What timm wants to know of a network of 32 x 32 images that has no published weights."""
+    return {
+        "url": "", "num_classes": 10, "input_size": (3, 32, 32), "pool_size": None, "crop_pct": 1.0,
+        "interpolation": "bilinear", "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25),
+        "first_conv": first_conv, "classifier": classifier, "license": "mit",
+    }  # fmt: skip
+
+
+def registered(family: type[Staged], name: str, module: str, **shape: Any) -> Callable[..., Staged]:  # noqa: ANN401
+    """The entry function of one network of a family, known to timm as `name` from now on.
+
+    Args:
+        family: The network's class.
+        name: What `timm.create_model` calls it.
+        module: Name of the family's module, which holds its `default_cfgs`.
+        shape: What tells this network from the others of its family.
+    """
+
+    def build(pretrained: bool = False, **options: Any) -> Staged:  # noqa: ANN401 - timm's own options
+        features = {"feature_cls": "getter", "out_indices": tuple(range(1, 4))}
+        return cast(Staged, build_model_with_cfg(family, name, pretrained, feature_cfg=features, **(shape | options)))
+
+    build.__name__ = build.__qualname__ = name
+    build.__module__ = module
+    build.__doc__ = f"`{name}` of this family; options are those of `{family.__name__}`."
+    return register_model(build)

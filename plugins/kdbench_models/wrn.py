@@ -1,0 +1,102 @@
+"""Wide residual networks for small images (Zagoruyko & Komodakis 2016, arXiv:1605.07146).
+
+`wrn_40_2` has 40 layers and twice the channels. Blocks are pre-activation; where one changes the number of channels,
+its shortcut, too, starts from the activated input. The maps of the stages are taken before the next activation.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdbench.api import hookimpl
+from kdbench_models.staged import Staged, pretrained_cfg, registered, widened
+from timm.layers import DropPath, calculate_drop_path_rates
+from timm.models import generate_default_cfgs
+
+
+class WideBlock(nn.Module):
+    """Two activated 3 x 3 convolutions and a shortcut around them."""
+
+    def __init__(self, before: int, after: int, stride: int, drop_path: float) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(before)
+        self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.shortcut = None if (before, stride) == (after, 1) else nn.Conv2d(before, after, 1, stride, bias=False)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's map, not activated."""
+        active = F.relu(self.bn1(x))
+        residual = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        return self.drop_path(residual) + (x if self.shortcut is None else self.shortcut(active))
+
+
+class WideResNet(Staged):
+    """Logits of small images, from 6 n + 4 layers in three stages of n blocks.
+
+    Args:
+        depth: Number of layers, 6 n + 4.
+        factor: Channels of the stages over those of a plain residual network.
+        width: Further factor on all channels, the stem's too.
+        num_classes: Number of classes; 0 for no classifier.
+        in_chans: Channels of the images.
+        global_pool: timm's name of the pooling.
+        drop_rate: Share of the classifier's inputs dropped in training.
+        drop_path_rate: Chance that the last block is skipped in training, a sample; rises linearly from 0.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        factor: int,
+        width: float = 1.0,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        blocks, rest = divmod(depth - 4, 6)
+        if rest or blocks < 1:
+            raise ValueError(f"depth is 6 n + 4, not {depth}")
+        chs = widened((16, 16 * factor, 32 * factor, 64 * factor), width)
+        names = ("block1", "block2", "block3")
+        super().__init__(
+            names=("conv1", *names), channels=chs, strides=(1, 1, 2, 4), num_classes=num_classes, drop_rate=drop_rate
+        )
+        self.conv1 = nn.Conv2d(in_chans, chs[0], 3, 1, 1, bias=False)
+        rates = calculate_drop_path_rates(drop_path_rate, [blocks] * 3, stagewise=True)
+        for name, before, after, stride, drops in zip(names, chs, chs[1:], (1, 2, 2), rates, strict=False):
+            first = WideBlock(before, after, stride, drops[0])
+            setattr(self, name, nn.Sequential(first, *(WideBlock(after, after, 1, drop) for drop in drops[1:])))
+        self.bn1 = nn.BatchNorm2d(chs[-1])
+        self.reset_classifier(num_classes, global_pool)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def stem(self, x: Tensor) -> Tensor:
+        """The map that the first stage reads."""
+        return self.conv1(x)  # type: ignore[no-any-return]  # modules are called untyped
+
+    def tail(self, x: Tensor) -> Tensor:
+        """The last stage's map, normalised and activated at last."""
+        return F.relu(self.bn1(x))
+
+
+_SHAPES = {f"wrn_{depth}_{factor}": (depth, factor) for depth in (16, 40) for factor in (1, 2)}
+
+default_cfgs = generate_default_cfgs({name: pretrained_cfg("conv1", "fc") for name in _SHAPES})
+ENTRIES = {
+    name: registered(WideResNet, name, __name__, depth=depth, factor=factor)
+    for name, (depth, factor) in _SHAPES.items()
+}
+
+
+@hookimpl
+def kdbench_models() -> Iterator[tuple[str, Callable[..., nn.Module]]]:
+    """Networks of this family, by the names that timm now has them under."""
+    yield from ENTRIES.items()
