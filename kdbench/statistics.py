@@ -7,9 +7,12 @@ one value has no interval, and a median has none below six values.
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import stdtrit
+
+Key = TypeVar("Key", bound=Hashable)
 
 LEVEL = 0.95
 LEAST_FOR_MEDIAN = 6
@@ -66,7 +69,7 @@ def mean(values: Sequence[float]) -> Estimate:
     return _estimate(values, max((abs(value) for value in values), default=0.0))
 
 
-def paired(ours: Mapping[Hashable, float], theirs: Mapping[Hashable, float]) -> Estimate:
+def paired(ours: Mapping[Key, float], theirs: Mapping[Key, float]) -> Estimate:
     """Mean of the differences ours - theirs, pair by pair, with its t interval.
 
     Args:
@@ -106,7 +109,7 @@ def ratio(values: Sequence[float]) -> Estimate:
     )
 
 
-def paired_ratio(ours: Mapping[Hashable, float], theirs: Mapping[Hashable, float]) -> Estimate:
+def paired_ratio(ours: Mapping[Key, float], theirs: Mapping[Key, float]) -> Estimate:
     """Geometric mean of the ratios ours / theirs, pair by pair, with its t interval.
 
     Raises:
@@ -147,7 +150,7 @@ def _estimate(values: Sequence[float], scale: float) -> Estimate:
     return Estimate(mean=centre, n=n, low=centre - half, high=centre + half, deviation=deviation)
 
 
-def _same_keys(ours: Mapping[Hashable, float], theirs: Mapping[Hashable, float]) -> None:
+def _same_keys(ours: Mapping[Key, float], theirs: Mapping[Key, float]) -> None:
     if set(ours) != set(theirs):
         alone = sorted(map(str, set(ours) ^ set(theirs)))
         raise ValueError(f"values cannot be paired: {', '.join(alone)} on one side only")

@@ -89,12 +89,15 @@ def _usage(error: Exception) -> int:
         if text.strip():
             print(text)
         return int(ExitCode.USAGE)
-    text = error.format_message()  # type: ignore[attr-defined]  # as above
+    text = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]  # as above
     what, _, meant = re.sub(r"\s*\(Possible options: .*\)", "", text).partition(" Did you mean")
     known: Sequence[str] = ()
     if option := getattr(error, "option_name", ""):
         known = [name for parameter in context.command.params for name in parameter.opts] if context else ()
         close = difflib.get_close_matches(option, [*known, "--help"], 1)
+        meant = f" {close[0]!r}?" if close else ""
+    elif choice := re.search(r"'([^']*)' is not one of (.*)", text):
+        close = difflib.get_close_matches(choice[1], re.findall(r"'([^']*)'", choice[2]), 1)
         meant = f" {close[0]!r}?" if close else ""
     what = what[:1].lower() + what[1:].rstrip(".")
     return _say(what, f"did you mean{meant}" if meant else "", f"see {command} --help", ExitCode.USAGE)

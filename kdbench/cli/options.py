@@ -16,7 +16,7 @@ _PANEL = "Plugins"
 
 Methods: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("-m", "--method", metavar="METHOD", help="A method, as 'kd[[temperature=2]', or a plugin file; repeat.",
+    typer.Option("-m", "--method", metavar="METHOD", help=r"A method, as 'kd\[temperature=2]', or a plugin file; repeat.",
                  rich_help_panel=_PANEL),
 ]  # fmt: skip
 PluginsDir: TypeAlias = Annotated[

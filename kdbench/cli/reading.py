@@ -1,8 +1,9 @@
 """`kdbench list`, `show` and `plugins`: what is there. They read the index; none imports torch."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,13 +14,21 @@ if TYPE_CHECKING:
     from kdbench.registry import Entry, Plugin, Registry
 
 _KINDS = {"methods": "method", "datasets": "dataset", "models": "model"}
+_WORDS = {"method": "method", "dataset": "data set", "model": "network", "suite": "suite"}
 _TITLES = {"method": "Methods", "dataset": "Data sets", "model": "Networks", "suite": "Suites"}
 
 
+class What(StrEnum):
+    """Kinds that can be listed."""
+
+    METHODS = "methods"
+    DATASETS = "datasets"
+    MODELS = "models"
+    SUITES = "suites"
+
+
 def list_(
-    what: Annotated[
-        Literal["methods", "datasets", "models", "suites"] | None, typer.Argument(help="One kind alone.")
-    ] = None,
+    what: Annotated[What | None, typer.Argument(metavar="KIND", help="One kind alone: methods, datasets, models or suites.")] = None,
     as_json: AsJson = False,
     plugins_dir: PluginsDir = None,
     no_plugin: NoPlugin = None,
@@ -186,7 +195,7 @@ def _facts(registry: "Registry", entry: "Entry", spec: Any) -> dict[str, Any]:  
 def _print(facts: dict[str, Any]) -> None:
     """One name, for people."""
     origin = f"   {facts['origin']}" if facts.get("origin") else ""
-    heading(f"{facts['kind']} {facts.get('spec', facts['name'])}{origin}")
+    heading(f"{_WORDS[facts['kind']]} {facts.get('spec', facts['name'])}{origin}")
     say(facts.get("doc") or facts["summary"])
     if facts.get("paper"):
         say(f"Paper: {facts['paper']}")

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.record import Card, Deployed, Question
 from kdbench.statistics import Estimate
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,12 @@ class Board:
         from kdbench.leaderboard.export import to_csv
 
         return to_csv(self)
+
+    def frame(self) -> "pandas.DataFrame":
+        """The rows and columns of `csv`."""
+        from kdbench.leaderboard.export import to_frame
+
+        return to_frame(self)
 
     def json(self) -> str:
         """All numbers, each seed's included."""

@@ -6,9 +6,10 @@ from tabulate import tabulate
 
 from kdbench.leaderboard import words
 from kdbench.leaderboard.board import Board, Row, Table
-from kdbench.leaderboard.text import MISSING, figures, plain, span, spread
+from kdbench.leaderboard.text import MISSING, figures, fixed, plain, spread
 
 _GAP_LINES = 10
+_SAME = " (=)"  # all seeds gave the same value
 
 
 def render(board: Board, width: int) -> str:
@@ -51,15 +52,15 @@ def _cells(row: Row, baselines: tuple[str, ...]) -> list[str]:
     cost = row.expense
     cells = [
         plain(row.name + (" *" if row.baseline else "")),
-        spread(row.metrics.get("accuracy"), 2, scale=100),
-        spread(row.metrics.get("agreement"), 2, scale=100),
-        spread(row.metrics.get("kl"), 3),
+        spread(row.metrics.get("accuracy"), 2, scale=100, identical=_SAME),
+        spread(row.metrics.get("agreement"), 2, scale=100, identical=_SAME),
+        spread(row.metrics.get("kl"), 3, identical=_SAME),
         figures(cost.step_ms) if cost else MISSING,
-        span(cost.overhead, 2) if cost else MISSING,
+        fixed(cost.overhead.mean, 2) if cost and cost.overhead else MISSING,
         str(len(row.seeds)),
     ]
     if baselines:
-        cells.insert(2, spread(row.gains.get(baselines[0]), 2, scale=100, sign=True))
+        cells.insert(2, spread(row.gains.get(baselines[0]), 2, scale=100, sign=True, identical=_SAME))
     return cells
 
 

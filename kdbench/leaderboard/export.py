@@ -4,22 +4,23 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdbench.leaderboard.board import Board, Row, Table
 from kdbench.leaderboard.text import spreadsheet, stored
 from kdbench.record import canonical
 from kdbench.statistics import Estimate
 
+if TYPE_CHECKING:
+    import pandas
+
 _FIRST = ("accuracy", "agreement", "kl", "ece")
 _WHO = (
     "dataset", "teacher", "student", "protocol", "split", "row", "method", "hyperparameters", "quiz", "rows",
     "settings", "baseline", "n", "seeds",
 )  # fmt: skip
-_SIZES = (
-    "step_ms", "images_per_second", "teacher_passes", "training_parameters", "peak_memory_mb", "latency_ms",
-    "throughput", "parameters", "multiply_adds", "hardware",
-)  # fmt: skip
+_COSTS = ("step_ms", "images_per_second", "teacher_passes", "training_parameters", "peak_memory_mb")
+_SIZES = (*_COSTS, "latency_ms", "throughput", "parameters", "multiply_adds", "hardware")
 
 
 def to_csv(board: Board) -> str:
@@ -36,6 +37,13 @@ def to_csv(board: Board) -> str:
     return text.getvalue()
 
 
+def to_frame(board: Board) -> "pandas.DataFrame":
+    """The same rows and columns as the CSV."""
+    import pandas
+
+    return pandas.read_csv(io.StringIO(to_csv(board)))
+
+
 def _line(table: Table, row: Row, metrics: list[str], baselines: tuple[str, ...]) -> dict[str, Any]:
     ask, cost = row.question, row.expense
     line: dict[str, Any] = {
@@ -50,12 +58,9 @@ def _line(table: Table, row: Row, metrics: list[str], baselines: tuple[str, ...]
     for text in baselines:
         line |= _interval(f"gain_over_{text}", row.gains.get(text))
     line |= _interval("overhead", cost.overhead if cost else None)
-    costs = {
-        "step_ms": cost and cost.step_ms, "images_per_second": cost and cost.images_per_second,
-        "teacher_passes": cost and cost.teacher_passes, "training_parameters": cost and cost.training_parameters,
-        "peak_memory_mb": cost and cost.peak_memory_mb, "latency_ms": row.latency_ms, "throughput": row.throughput,
-    }  # fmt: skip
-    line |= {name: "" if value is None else _number(value) for name, value in costs.items()}
+    costs = {} if cost is None else {name: getattr(cost, name) for name in _COSTS}
+    costs |= {"latency_ms": row.latency_ms, "throughput": row.throughput}
+    line |= {name: _number(value) for name, value in costs.items() if value is not None}
     line["parameters"] = row.deployed.parameters if row.deployed else ""
     line["multiply_adds"] = row.deployed.multiply_adds if row.deployed else ""
     line["hardware"] = spreadsheet(table.hardware[cost.hardware]) if cost else ""

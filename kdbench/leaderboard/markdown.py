@@ -9,10 +9,10 @@ from kdbench.leaderboard.text import MISSING, figures, markdown, span, spread
 
 _HOW = (
     'Mean ± half-width of the 95 % t interval over n seeds; "identical" where all seeds gave the same value. Gains are '
-    "differences of accuracy in points, paired by seed. Agreement, KL(teacher‖student) and ECE are measured on the same "
-    "split as accuracy. Step and images/s are of training, latency (batch 1) and throughput (batch 256) of the deployed "
-    "student; overhead is relative to the first baseline, with its 95 % interval. Baselines are bold. A method that holds "
-    "out a quiz split trains on fewer rows: it is compared with baselines on those rows."
+    "differences of accuracy in points, paired by seed. Agreement, KL(teacher‖student) and ECE are measured on the "
+    "same split as accuracy. Step and images/s are of training, latency (batch 1) and throughput (batch 256) of the "
+    "deployed student; overhead is relative to the first baseline, with its 95 % interval. Baselines are bold. A "
+    "method that holds out a quiz split trains on fewer rows and is compared with baselines on those rows."
 )
 
 
@@ -53,9 +53,7 @@ def _table(table: Table, spec: BoardSpec, level: str) -> list[str]:
     if table.rows:
         cells = [_cells(row, spec, several) for row in table.rows]
         align = ["left", *["right"] * (len(cells[0]) - 2), "left"]
-        blocks.append(
-            tabulate(cells, _header(spec), tablefmt="pipe", disable_numparse=True, colalign=align)  # type: ignore[arg-type]  # the stubs want list[list[str]] of one kind
-        )
+        blocks.append(tabulate(cells, _header(spec), tablefmt="pipe", disable_numparse=True, colalign=align))
     notes = [f"- {markdown(row.name)}: {markdown(row.note, 2000)}" for row in table.rows if row.note]
     notes += [f"- {markdown(row.name)}: {markdown(remark)}." for row in table.rows for remark in row.remarks]
     notes += [f"- {markdown(remark)}." for remark in table.remarks]

@@ -15,6 +15,14 @@ def row(
     name: str, role: str, cell: Cell, seeds: Sequence[int], baselines: Mapping[str, Cell], hardware: Sequence[str],
     spec: BoardSpec,
 ) -> Row:  # fmt: skip
+    """The row of a cell that has an answer for each of `seeds`.
+
+    Args:
+        name: As printed.
+        role: Which baseline the cell is, or "".
+        baselines: The complete cells to compare with, by the spec's names.
+        hardware: The table's classes of hardware, which hold those of all its rows.
+    """
     records = [cell.answers[seed] for seed in seeds]
     values = _values(cell, seeds)
     accuracy, gains = values.get("accuracy"), {}

@@ -1,6 +1,6 @@
-"""What a suite says about its board: plain data that lies beside the records, so that a board renders without plugins."""
+"""What a suite says about its board: plain data beside the records, so that a board renders without plugins."""
 
-from kdbench.record import Frozen, Spec
+from kdbench.record import Frozen, Pair, Spec
 
 
 class BoardSpec(Frozen):
@@ -10,9 +10,9 @@ class BoardSpec(Frozen):
         suite: Name of the suite.
         title: Heading of the board.
         about: A paragraph under it.
-        baselines: Methods that gains are taken over; the first is also what a costly or failing method is judged by.
-        datasets, pairs, methods, seeds: Axes whose product is expected; what is missing is named. Without seeds, every
-            row is expected to have all seeds of its table.
+        baselines: Methods that gains are taken over; the first is also what a bad accuracy is measured by.
+        datasets, pairs, methods, seeds: Axes whose product is expected, with given weights named as in questions;
+            what is missing is named. Without seeds, every row is expected to have all seeds of its table.
         notes: Explanations printed under the tables, by method or by row name.
     """
 
@@ -33,4 +33,4 @@ class BoardSpec(Frozen):
     @property
     def wanted(self) -> tuple[tuple[str, str], ...]:
         """Every expected data set and pair, as questions write them."""
-        return tuple((str(Spec.parse(dataset)), pair) for dataset in self.datasets for pair in self.pairs)
+        return tuple((str(Spec.parse(d)), str(Pair.parse(pair))) for d in self.datasets for pair in self.pairs)

@@ -77,7 +77,10 @@ def _table(key: str, cells: Sequence[Cell], spec: BoardSpec) -> Table:
 
 def _names(cells: Sequence[Cell]) -> dict[Cell, str]:
     """A name for each cell, unique: with the hyperparameters that tell it from others of the same method."""
-    rows = {cell.question.quiz: max(c.rows for c in cells if c.question.quiz == cell.question.quiz) for cell in cells}
+    rows: dict[float, int] = defaultdict(int)
+    for cell in cells:
+        rows[cell.question.quiz] = max(rows[cell.question.quiz], cell.rows)
+    kind = {quiz: f"{count} rows" if count else f"quiz split {quiz:g}" for quiz, count in rows.items()}
     kinds: dict[tuple[str, float], list[Cell]] = defaultdict(list)
     for cell in cells:
         kinds[cell.question.method, cell.question.quiz].append(cell)
@@ -88,7 +91,7 @@ def _names(cells: Sequence[Cell]) -> dict[Cell, str]:
         for cell in same:
             have: dict[str, Any] = cell.question.hyperparameters
             name = str(Spec(method, tuple((key, frozen(have[key])) for key in differ if key in have)))
-            names[cell] = f"{name} ({rows[quiz]} rows)" if quiz else name
+            names[cell] = f"{name} ({kind[quiz]})" if quiz else name
     return names
 
 

@@ -7,7 +7,7 @@ import re
 from kdbench.statistics import Estimate
 
 MISSING = "–"
-_IDENTICAL = " (identical)"
+IDENTICAL = " (identical)"
 
 
 def fixed(value: float, digits: int, *, sign: bool = False) -> str:
@@ -36,13 +36,15 @@ def figures(value: float, count: int = 3) -> str:
     return fixed(value, max(0, count - 1 - size))
 
 
-def spread(estimate: Estimate | None, digits: int, *, scale: float = 1.0, sign: bool = False) -> str:
-    """Mean ± half-width of its interval; "identical" where all values are, and the mean alone where there is one."""
+def spread(
+    estimate: Estimate | None, digits: int, *, scale: float = 1.0, sign: bool = False, identical: str = IDENTICAL
+) -> str:
+    """Mean ± half-width of its interval; with the word for it where all values are identical; alone where n is 1."""
     if estimate is None:
         return MISSING
     text = fixed(estimate.mean * scale, digits, sign=sign)
     if estimate.identical:
-        return text + _IDENTICAL
+        return text + identical
     return text if estimate.half is None else f"{text} ± {fixed(estimate.half * scale, digits)}"
 
 
@@ -52,7 +54,7 @@ def span(estimate: Estimate | None, digits: int) -> str:
         return MISSING
     text = fixed(estimate.mean, digits)
     if estimate.identical:
-        return text + _IDENTICAL
+        return text + IDENTICAL
     if estimate.low is None or estimate.high is None:
         return text
     return f"{text} [{fixed(estimate.low, digits)}, {fixed(estimate.high, digits)}]"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import timm
 import torch
+from timm.layers import to_2tuple
 from torch import nn
 
 from kdbench.errors import DataError, Unsupported, UsageError
@@ -17,10 +18,9 @@ from kdbench.models.network import Network, Plan
 from kdbench.models.plan import Misfit, surveyed
 from kdbench.models.weights import load
 from kdbench.record import Spec
-from timm.layers import to_2tuple
 
 _OURS = ("pretrained", "checkpoint", "img_size")
-_NOT_OPTIONS = ("num_classes", "in_chans", "features_only", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
+_HOSTS = ("num_classes", "in_chans", "features_only", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
@@ -71,11 +71,12 @@ def _check(network: Spec) -> None:
         close = difflib.get_close_matches(network.name, timm.list_models(), n=3)
         why = f"did you mean {', '.join(close)}?" if close else "timm has none of that name"
         raise UsageError(f"no network {network.name!r}", why, "see kdbench list models")
-    for option in _NOT_OPTIONS:
+    for option in _HOSTS:
         if option in options:
             raise UsageError(f"{network.name} takes no option {option!r}", "the host decides it", "leave it out")
-    if not isinstance(options.get("pretrained", False), bool):
-        raise UsageError(f"bad option pretrained={options['pretrained']!r}", "expected true or false", "see kdbench show")
+    pretrained = options.get("pretrained", False)
+    if not isinstance(pretrained, bool):
+        raise UsageError(f"bad option pretrained={pretrained!r}", "expected true or false", "see kdbench show")
     size = options.get("img_size", 1)
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise UsageError(f"bad option img_size={size!r}", "expected a side in pixels", "see kdbench show")
@@ -89,7 +90,7 @@ class _Facts(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _planned(network: Spec, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[int | tuple[int, int] | None, Plan]:
+def _planned(network: Spec, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[tuple[int, int] | None, Plan]:
     """The `img_size` to build with (None for none), and the plan: of the first input size that the network can take."""
     channels, *sides = image_shape
     image_size = (sides[0], sides[1])
@@ -113,14 +114,13 @@ def _planned(network: Spec, num_classes: int, image_shape: tuple[int, int, int])
 
 def _facts(network: Spec, num_classes: int, channels: int) -> _Facts:
     if ":" in network.name:
-        facts = cast(nn.Module, _built(network, num_classes, channels, None)).pretrained_cfg
+        facts = cast(dict[str, Any], _built(network, num_classes, channels, None).pretrained_cfg)
     else:
         try:
             found = timm.get_pretrained_cfg(network.name)
         except RuntimeError as error:
             raise UsageError(f"no network {network.name!r}", str(error), "see kdbench list models") from error
         facts = found.to_dict() if found else {}
-    facts = cast(dict[str, Any], facts)
     shape = facts.get("input_size")
     return _Facts((shape[1], shape[2]) if shape else None, bool(facts.get("fixed_input_size")))
 
@@ -152,11 +152,10 @@ def _check_patches(model: nn.Module, size: tuple[int, int]) -> None:
 
 def _built(network: Spec, num_classes: int, channels: int, img_size: object, pretrained: bool = False) -> nn.Module:
     """The bare network."""
-    options = dict(network.without(*_OURS).options) | ({} if img_size is None else {"img_size": img_size})
+    options: dict[str, Any] = dict(network.without(*_OURS).options)
+    options |= {} if img_size is None else {"img_size": img_size}
     try:
-        return timm.create_model(
-            network.name, pretrained=pretrained, num_classes=num_classes, in_chans=channels, **cast(dict[str, Any], options)
-        )
+        return timm.create_model(network.name, pretrained, num_classes=num_classes, in_chans=channels, **options)
     except Exception as error:  # whatever a network's code raises is reported, with the reason
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         if pretrained or ":" in network.name:
@@ -180,11 +179,11 @@ def _source(network: Spec) -> str:
     if ":" in network.name:
         return network.name
     found = timm.get_pretrained_cfg(network.name)
-    return (found and (found.hf_hub_id or found.url)) or network.name
+    return str((found and (found.hf_hub_id or found.url)) or network.name)
 
 
 def _published_statistics(model: nn.Module, channels: int) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation that published weights expect; averaged where timm summed their first layer's channels."""
+    """What published weights expect of the images; averaged where timm summed their first layer's channels."""
     facts = cast(dict[str, Sequence[float]], model.pretrained_cfg)
     mean, std = list(facts["mean"]), list(facts["std"])
     if len(mean) != channels:

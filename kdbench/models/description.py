@@ -27,7 +27,8 @@ def describe(network: Network) -> Description:
     Example:
         >>> from kdbench.record import Spec
         >>> from kdbench.models import create
-        >>> network = create(Spec("test_resnet"), num_classes=10, image_shape=(3, 32, 32), mean=[0.5] * 3, std=[0.25] * 3)
+        >>> gray = {"image_shape": (1, 8, 8), "mean": [0.3], "std": [0.4]}
+        >>> network = create(Spec("test_resnet"), num_classes=10, **gray)
         >>> describe(network)["params"]
         373658
     """

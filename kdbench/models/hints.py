@@ -12,7 +12,8 @@ def chosen(sizes: Sequence[tuple[int, int]]) -> tuple[int, ...]:
     """Places of the hints among a network's maps, shallow to deep.
 
     The last map of each size, which is the last at each stride as long as the image is large enough for the strides
-    to differ. Where all maps are of one size (ViT, MLP-Mixer): four at equal relative depths, or fewer if there are fewer.
+    to differ. Where all maps are of one size (ViT, MLP-Mixer): four at equal relative depths, or fewer if there are
+    fewer.
 
     Args:
         sizes: Height and width of each map, shallow to deep.
@@ -40,7 +41,7 @@ def equidistant(many: int, few: int) -> tuple[int, ...]:
 
 
 def align(student: Sequence[Hint], teacher: Sequence[Hint]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Places of the hints to keep of student and teacher, equally many: aligned by relative depth, the last with the last.
+    """Places of the hints to keep of student and teacher: equally many, at equal relative depths, always the last.
 
     Example:
         >>> hints = [Hint(channels=8, height=8, width=8, stride=1)] * 6

@@ -1,8 +1,8 @@
 """A timm network that normalises for itself and says logits, pooled features and hints in one forward pass."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +69,7 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         for module in model.modules():
             if hasattr(module, "inplace"):
-                module.inplace = False
+                setattr(module, "inplace", False)  # noqa: B010 - not every module has it
 
     def forward(self, images: Float[Tensor, "batch channels height width"], hints: bool = False) -> Outputs:
         """Logits and pooled features, and with `hints` the maps; the logits are the same to the bit either way.
@@ -87,14 +87,15 @@ class Network(nn.Module):
             x = self._part("forward_features")(x)
         head = self._part("forward_head")
         if self.plan.direct:
-            pooled = cast(Tensor, head(x, pre_logits=True)).flatten(1)
+            pooled = head(x, pre_logits=True).flatten(1)
             logits = self.classify(pooled)
         else:
-            logits, inputs = overheard(classifiers(self.model), lambda: cast(Tensor, head(x)))
+            logits, inputs = overheard(classifiers(self.model), lambda: head(x))
             pooled = inputs[0] if self.plan.shared else torch.cat(inputs, 1)
-        return Outputs(logits=logits, pooled=pooled, hints=tuple(maps)) if hints else Outputs(logits=logits, pooled=pooled)
+        said = Outputs(logits=logits, pooled=pooled)
+        return replace(said, hints=tuple(maps)) if hints else said
 
-    def prepared(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels rows columns"]:
+    def prepared(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels h w"]:
         """What the bare network reads: resized where it must be (bilinear, antialiased), then normalised."""
         if self.plan.input_size:
             images = F.interpolate(images, self.plan.input_size, mode="bilinear", align_corners=False, antialias=True)
@@ -125,15 +126,16 @@ class Network(nn.Module):
             hints=tuple(self.plan.hints[place] for place in self.picked),
         )
 
-    def _part(self, name: str) -> Callable[..., tuple[Tensor, list[Tensor]]]:
-        return cast(Callable[..., tuple[Tensor, list[Tensor]]], getattr(self.model, name))
+    def _part(self, name: str) -> Callable[..., Any]:
+        return cast(Callable[..., Any], getattr(self.model, name))
 
 
 def classifiers(model: nn.Module) -> tuple[nn.Module, ...]:
     """A timm network's last layers: one, or one a distillation token or a branch."""
-    found = cast(Callable[[], object], model.get_classifier)()
-    items = found if isinstance(found, (tuple, list)) else [found]
-    leaves = (leaf for item in items for leaf in (item if isinstance(item, nn.ModuleList) else [item]))
+    found = cast(Callable[[], Any], model.get_classifier)()
+    leaves: list[nn.Module] = []
+    for item in found if isinstance(found, (tuple, list)) else [found]:
+        leaves += item if isinstance(item, nn.ModuleList) else [item]
     return tuple(getattr(leaf, "fc", leaf) for leaf in leaves)  # some give the whole head, with its pooling
 
 

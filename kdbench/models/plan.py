@@ -50,12 +50,14 @@ def surveyed(model: nn.Module, image_shape: tuple[int, int, int], input_size: tu
         x = _reader(twin, plan).prepared(images)
         with FlopCounterMode(display=False) as counter:
             own, inputs = _own(twin, x, name)
+        taps, hints = _maps(twin, x, name)
         plan = replace(
             plan,
+            taps=taps,
+            hints=hints,
             pooled_dims=tuple(part.shape[1] for part in inputs),
             shared=all(torch.equal(part, inputs[0]) for part in inputs),
             multiply_adds=counter.get_total_flops() // 2 // len(images),
-            **_maps(twin, x, name),
         )
         reasons = []
         for direct in (True, False):
@@ -79,16 +81,18 @@ def _own(twin: nn.Module, x: Tensor, name: str) -> tuple[Tensor, list[Tensor]]:
     except _FAILURES as error:
         raise Misfit(str(error).partition("\n")[0] or type(error).__name__) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.isfinite().all():
-        raise Unsupported(f"{name} cannot be read", "it does not give finite logits, a row an image", "name another network")
+        why = "it does not give finite logits, a row an image"
+        raise Unsupported(f"{name} cannot be read", why, "name another network")
     return logits, inputs
 
 
-def _maps(twin: nn.Module, x: Tensor, name: str) -> dict[str, tuple[int, ...] | tuple[Hint, ...]]:
-    """The plan's `taps` and `hints`."""
+def _maps(twin: nn.Module, x: Tensor, name: str) -> tuple[tuple[int, ...], tuple[Hint, ...]]:
+    """The plan's taps and hints."""
     try:
         end, maps = twin.forward_intermediates(x, output_fmt="NCHW")  # type: ignore[operator]  # a timm convention
     except _FAILURES as error:
-        raise Unsupported(f"{name} has no hints", f"forward_intermediates fails: {error}", "name another network") from error
+        why = f"forward_intermediates fails: {error}"
+        raise Unsupported(f"{name} has no hints", why, "name another network") from error
     if not maps or any(hint.ndim != 4 or not hint.numel() for hint in maps):
         raise Unsupported(f"{name} has no hints", "its intermediates are not spatial maps", "name another network")
     taps = chosen([(hint.shape[2], hint.shape[3]) for hint in maps])
@@ -103,7 +107,7 @@ def _maps(twin: nn.Module, x: Tensor, name: str) -> dict[str, tuple[int, ...] | 
         )
         for tap in taps
     )
-    return {"taps": taps, "hints": hints}
+    return taps, hints
 
 
 def _disagreement(network: Network, images: Tensor, own: Tensor, inputs: list[Tensor]) -> str:

@@ -6,11 +6,11 @@ from pickle import UnpicklingError
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from timm.models import load_state_dict
 from torch import nn
 
 from kdbench.errors import DataError
 from kdbench.models.network import Network
-from timm.models import load_state_dict
 
 
 def load(model: nn.Module, path: str | Path) -> None:
@@ -27,7 +27,8 @@ def load(model: nn.Module, path: str | Path) -> None:
         found = load_state_dict(str(path), use_ema=False, device="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError, SafetensorError) as error:
         why = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise DataError(f"{path} cannot be read as weights", why, "give a safetensors file or a torch state_dict") from error
+        next_step = "give a safetensors file or a torch state_dict"
+        raise DataError(f"{path} cannot be read as weights", why, next_step) from error
     wanted = model.state_dict()
     wrong = {
         "missing": [name for name in wanted if name not in found],
@@ -36,7 +37,8 @@ def load(model: nn.Module, path: str | Path) -> None:
     }
     if any(wrong.values()):
         why = "; ".join(f"{kind}: {_few(names)}" for kind, names in wrong.items() if names)
-        raise DataError(f"{path} holds the weights of another network", why, "check the network's name, options and classes")
+        next_step = "check the network's name, its options and the number of classes"
+        raise DataError(f"{path} holds the weights of another network", why, next_step)
     model.load_state_dict(found, strict=True)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.errors import StoreError
-from kdbench.record import canonical, fingerprint, write_atomically
+from kdbench.record import fingerprint, write_atomically
 from kdbench.registry.places import cache_dir
 
 __all__ = ["Index"]
@@ -70,7 +70,7 @@ class Index:
                 del section[key]
         self._before = {name: set(section) for name, section in self._sections.items()}
         try:
-            write_atomically(self.path, canonical(self._sections).encode())
+            write_atomically(self.path, json.dumps(self._sections).encode())  # in the order of the plugins
         except StoreError as error:
             raise StoreError(error.what, error.why, "set KDBENCH_CACHE to a folder that can be written") from error
 

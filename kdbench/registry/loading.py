@@ -142,7 +142,7 @@ def build(obj: Plugged, spec: Spec) -> Plugged:
     types, values = options(obj), {}
     for key, value in spec.options:
         if key not in types:
-            close = difflib.get_close_matches(key, types, 1)
+            close = difflib.get_close_matches(key, types, 1, 0.5)
             known = f"its options are {', '.join(types)}" if types else "it has no options"
             raise UsageError(f"{spec.name} has no option {key!r}", f"did you mean {close[0]!r}? {known}" if close else known,
                              f"see kdbench show {spec.name}")  # fmt: skip

@@ -61,7 +61,7 @@ class Child:
             Raised: The plugin raised something else; file, line and reason.
             Died: The child died of it, or was silent for `seconds`.
         """
-        process = self._process or self._start(seconds)
+        process = self._process or self._start()
         self.asked.add(question["do"])
         try:
             print(json.dumps(question), file=process.stdin, flush=True)
@@ -75,7 +75,7 @@ class Child:
             raise kind(*answer["parts"])
         raise Raised(answer["parts"][0])
 
-    def _start(self, seconds: float | None) -> "subprocess.Popen[str]":
+    def _start(self) -> "subprocess.Popen[str]":
         self._printed = tempfile.TemporaryFile()
         self._answers = queue.SimpleQueue()
         # -P and the path as arguments: a random.py in the working directory must not hide the standard library's.
@@ -86,7 +86,7 @@ class Child:
         self._listener = threading.Thread(target=self._listen, args=(self._process, self._answers), daemon=True)
         self._listener.start()
         try:
-            self._wait({}, seconds)
+            self._wait({}, None)
         except Died as error:
             raise RuntimeError(f"the process that imports plugins does not start: {error}") from None
         return self._process

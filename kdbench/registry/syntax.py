@@ -169,10 +169,12 @@ def reach(module: str, path: Path, memo: Memo, *, file: bool = False) -> Reached
     todo = [(".".join(parts[: i + 1]), None) for i in range(len(parts) - 1)] + [(module, path)]
     while todo:
         name, place = todo.pop()
-        place = place or (_locate(name, base) if package else None)
         top = name.split(".")[0]
-        if name in trees or place is None or (top == "kdbench" if file else top != parts[0]):
+        if name in trees or (top == "kdbench" if file else top != parts[0]):
             continue  # a file that lies in a checkout of the host does not own the host
+        place = place or (_locate(name, base) if package else None)
+        if place is None:
+            continue
         content = place.read_bytes()
         read = _read(content, memo)
         bytes_of[name], trees[name] = _sha(content), read["tree"]

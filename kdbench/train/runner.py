@@ -100,8 +100,7 @@ class Runner:
     def update(self, gradients: Sequence[Tensor | None]) -> None:
         """The one step of the student's optimizer."""
         with self.clock.phase("update"):
-            for weight, gradient in zip(self.weights, gradients, strict=True):
-                weight.grad = gradient
+            _assign(self.weights, gradients)
             self.optimizer.step()
         self.updates += 1
 
@@ -123,8 +122,7 @@ class Runner:
     def teacher_update(self, gradients: Sequence[Tensor | None], learning_rate: float) -> None:  # noqa: A002, RUF100
         """One step of the private teacher."""
         with self.clock.phase("update"):
-            for weight, gradient in zip(self.teacher.parameters(), gradients, strict=True):
-                weight.grad = gradient
+            _assign(list(self.teacher.parameters()), gradients)
             self.teacher_optimizer.param_groups[0]["lr"] = learning_rate
             self.teacher_optimizer.step()
 
@@ -195,3 +193,15 @@ class Runner:
 
     def _batch(self, views: Views, rows: Tensor, images: Tensor) -> Batch:
         return make_batch(views, rows, images, self.progress)
+
+
+def _assign(weights: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    """Give each weight its gradient in the weight's own memory layout.
+
+    `torch.autograd.grad` hands out whatever layout the kernel made (channels_last for a convolution of such images),
+    and a fused optimizer walks both by address.
+    """
+    for weight, gradient in zip(weights, gradients, strict=True):
+        if gradient is not None and gradient.stride() != weight.stride():
+            gradient = torch.empty_like(weight).copy_(gradient)
+        weight.grad = gradient

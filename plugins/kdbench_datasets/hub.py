@@ -65,7 +65,7 @@ class HubImages(DataSet):
         if root and any(folder.glob("*.parquet")):
             if not (files := shards(folder, split)):
                 raise DataError(f"{self.name} has no {split} split", f"no {split}*.parquet in {folder}", self._advice())
-            rows: Rows = ParquetRows(self.name, files, self.image, self.label, self.image_shape)
+            rows: Rows = ParquetRows(self.name, files, self.image, self.label, self.image_shape, strict=False)
         elif table := self._cached(split):
             digest = content(Path(file["filename"]) for file in table.cache_files)
             arrow = table.with_format("arrow")[:]

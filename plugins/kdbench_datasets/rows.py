@@ -188,14 +188,7 @@ class ParquetRows(ImageRows):
     """
 
     def __init__(
-        self,
-        name: str,
-        files: Sequence[Path],
-        image: str,
-        label: str,
-        shape: tuple[int, int, int],
-        *,
-        strict: bool = False,
+        self, name: str, files: Sequence[Path], image: str, label: str, shape: tuple[int, int, int], *, strict: bool
     ) -> None:
         self._files, self._image = files, image
         self._tables = [open_table(file) for file in files]

@@ -1,5 +1,6 @@
 """MetaDistil: a teacher that learns to teach (Zhou, Xu & McAuley 2022, arXiv:2106.04570)."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, final
@@ -15,6 +16,10 @@ from kdbench.functional import cross_entropy, softened_kl, widened
 from kdbench_methods.ranges import check_ranges
 
 Weights = dict[str, Tensor]
+
+with warnings.catch_warnings(), forward_ad.dual_level():
+    warnings.simplefilter("ignore", FutureWarning)  # torch's forward mode, on first use, warns of torch's own torch.jit
+    forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
 
 
 class Lesson(NamedTuple):
@@ -83,7 +88,8 @@ class MetaDistil(Method):
     """The terms of KD, from a teacher that each step first learns from how its student would do in a quiz.
 
     A step: the student's virtual (pilot) step, the quiz, a step of the teacher down the quiz loss, the student's real
-    step on the same batch with the new teacher. The gradient is of second order: such a step costs three to six of KD.
+    step on the same batch with the new teacher. The gradient is of second order: such a step costs four to six of KD
+    (four pairs of timm networks, batch 8, one CPU thread).
 
     Attributes:
         temperature: What both networks' logits are divided by, in (0, inf).
@@ -100,7 +106,8 @@ class MetaDistil(Method):
     *Differs from the reference:* before `teacher_start` the authors' code computes the meta-gradient and multiplies
     it by 0; leaving it out gives the student the same trajectory, but the teacher's momentum then starts from 0 and not
     from stale gradients. One quiz batch a step. In the quiz, as in the virtual step, the student's batch norms use the
-    statistics of the batch. The virtual and the real step share their dropout masks.
+    statistics of the batch. The virtual and the real step share their dropout masks. The gradient is the same,
+    but found in forward mode instead of by a backward pass through a backward pass.
     """
 
     paper: ClassVar[str] = "2106.04570"

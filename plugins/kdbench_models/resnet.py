@@ -6,14 +6,15 @@ with batch normalisation, as in the distillation literature (the paper's are fre
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import torch.nn.functional as F
+from timm.layers import DropPath
+from timm.models import generate_default_cfgs
 from torch import Tensor, nn
 
 from kdbench.api import hookimpl
-from kdbench_models.staged import Staged, pretrained_cfg, registered, widened
-from timm.layers import DropPath, calculate_drop_path_rates
-from timm.models import generate_default_cfgs
+from kdbench_models.staged import Staged, drop_paths, pretrained_cfg, registered, widened
 
 
 class BasicBlock(nn.Module):
@@ -74,7 +75,7 @@ class ResNet(Staged):
         self.conv1 = nn.Conv2d(in_chans, chs[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(chs[0])
         self.act1 = nn.ReLU()
-        rates = calculate_drop_path_rates(drop_path_rate, [blocks] * 3, stagewise=True)
+        rates = drop_paths(drop_path_rate, blocks)
         for name, before, after, stride, drops in zip(names, chs, chs[1:], (1, 2, 2), rates, strict=False):
             first = BasicBlock(before, after, stride, drops[0])
             rest_of_them = [BasicBlock(after, after, 1, drop) for drop in drops[1:]]
@@ -86,7 +87,7 @@ class ResNet(Staged):
 
     def stem(self, x: Tensor) -> Tensor:
         """The map that the first stage reads."""
-        return self.act1(self.bn1(self.conv1(x)))  # type: ignore[no-any-return]  # modules are called untyped
+        return cast(Tensor, self.act1(self.bn1(self.conv1(x))))
 
 
 _SMALL, _LARGE = (16, 16, 32, 64), (32, 64, 128, 256)

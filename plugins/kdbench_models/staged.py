@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-from timm.layers import create_classifier
+from timm.layers import calculate_drop_path_rates, create_classifier
 from timm.models import build_model_with_cfg, register_model
 from timm.models._features import feature_take_indices
+from torch import Tensor, nn
 
 
 class Staged(nn.Module, ABC):
@@ -124,6 +123,11 @@ def widened(channels: Sequence[int], width: float) -> list[int]:
     return [max(1, round(count * width)) for count in channels]
 
 
+def drop_paths(rate: float, blocks: int) -> list[list[float]]:
+    """Chance of each block of three stages of `blocks` blocks to be skipped, rising linearly from 0 to `rate`."""
+    return cast(list[list[float]], calculate_drop_path_rates(rate, [blocks] * 3, stagewise=True))
+
+
 def pretrained_cfg(first_conv: str, classifier: str) -> dict[str, Any]:
     """What timm wants to know of a network of 32 x 32 images that has no published weights."""
     return {
@@ -145,7 +149,7 @@ def registered(family: type[Staged], name: str, module: str, **shape: Any) -> Ca
 
     def build(pretrained: bool = False, **options: Any) -> Staged:  # noqa: ANN401 - timm's own options
         features = {"feature_cls": "getter", "out_indices": tuple(range(1, 4))}
-        return cast(Staged, build_model_with_cfg(family, name, pretrained, feature_cfg=features, **(shape | options)))
+        return build_model_with_cfg(family, name, pretrained, feature_cfg=features, **(shape | options))
 
     build.__name__ = build.__qualname__ = name
     build.__module__ = module

@@ -5,13 +5,14 @@ pooling and one linear layer. timm's `vgg13` is the paper's own network, so the 
 """
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import torch.nn.functional as F
+from timm.models import generate_default_cfgs
 from torch import Tensor, nn
 
 from kdbench.api import hookimpl
 from kdbench_models.staged import Staged, pretrained_cfg, registered, widened
-from timm.models import generate_default_cfgs
 
 
 class VGG(Staged):
@@ -51,11 +52,11 @@ class VGG(Staged):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                nn.init.constant_(cast(Tensor, module.bias), 0)
 
     def stem(self, x: Tensor) -> Tensor:
         """The first stage's map."""
-        return self.block0(x)  # type: ignore[no-any-return]  # modules are called untyped
+        return cast(Tensor, self.get_submodule("block0")(x))
 
     def between(self, x: Tensor, stage: int) -> Tensor:
         """Half the size, but for the last stage."""

@@ -5,14 +5,15 @@ its shortcut, too, starts from the activated input. The maps of the stages are t
 """
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import torch.nn.functional as F
+from timm.layers import DropPath
+from timm.models import generate_default_cfgs
 from torch import Tensor, nn
 
 from kdbench.api import hookimpl
-from kdbench_models.staged import Staged, pretrained_cfg, registered, widened
-from timm.layers import DropPath, calculate_drop_path_rates
-from timm.models import generate_default_cfgs
+from kdbench_models.staged import Staged, drop_paths, pretrained_cfg, registered, widened
 
 
 class WideBlock(nn.Module):
@@ -31,7 +32,8 @@ class WideBlock(nn.Module):
         """The block's map, not activated."""
         active = F.relu(self.bn1(x))
         residual = self.conv2(F.relu(self.bn2(self.conv1(active))))
-        return self.drop_path(residual) + (x if self.shortcut is None else self.shortcut(active))
+        shortcut = x if self.shortcut is None else self.shortcut(active)
+        return cast(Tensor, self.drop_path(residual) + shortcut)
 
 
 class WideResNet(Staged):
@@ -68,7 +70,7 @@ class WideResNet(Staged):
             names=("conv1", *names), channels=chs, strides=(1, 1, 2, 4), num_classes=num_classes, drop_rate=drop_rate
         )
         self.conv1 = nn.Conv2d(in_chans, chs[0], 3, 1, 1, bias=False)
-        rates = calculate_drop_path_rates(drop_path_rate, [blocks] * 3, stagewise=True)
+        rates = drop_paths(drop_path_rate, blocks)
         for name, before, after, stride, drops in zip(names, chs, chs[1:], (1, 2, 2), rates, strict=False):
             first = WideBlock(before, after, stride, drops[0])
             setattr(self, name, nn.Sequential(first, *(WideBlock(after, after, 1, drop) for drop in drops[1:])))
@@ -80,7 +82,7 @@ class WideResNet(Staged):
 
     def stem(self, x: Tensor) -> Tensor:
         """The map that the first stage reads."""
-        return self.conv1(x)  # type: ignore[no-any-return]  # modules are called untyped
+        return cast(Tensor, self.conv1(x))
 
     def tail(self, x: Tensor) -> Tensor:
         """The last stage's map, normalised and activated at last."""

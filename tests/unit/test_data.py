@@ -3,7 +3,6 @@ import json
 import logging
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -34,7 +33,9 @@ class CountedRows(Rows):
         if self.data.explodes_at in rows:
             raise self.data.error
         channels, height, width = SHAPE
-        return np.stack([np.random.default_rng(row).integers(0, 256, (height, width, channels), np.uint8) for row in rows])
+        return np.stack(
+            [np.random.default_rng(row).integers(0, 256, (height, width, channels), np.uint8) for row in rows]
+        )
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def test_a_decode_that_fails_leaves_nothing_behind(train, data, tmp_path):
     data.set(explodes_at=300, error=DataError("row 300 is broken"))
     with pytest.raises(DataError, match="row 300 is broken"):
         train()
-    assert [path for path in (tmp_path / "data").glob("*/*")] == []
+    assert list((tmp_path / "data").glob("*/*")) == []
     data.set(explodes_at=None)
     assert len(train()) == 700
 
@@ -357,10 +358,8 @@ def test_leaving_rows_out_keeps_the_order_of_the_others():
     assert views(rows=range(50)).order(2).tolist() == [row for row in views().order(2).tolist() if row < 50]
 
 
-def test_order_and_views_are_drawn_apart():
-    shift_only = views(flip=False)
-    assert shift_only.order(0).tolist() == views(flip=True).order(0).tolist()
-    assert not torch.equal(shift_only.ids(0), torch.argsort(shift_only.order(0)) % 25)
+def test_the_order_does_not_depend_on_the_views():
+    assert views(flip=False, shift=0).order(0).tolist() == views(flip=True, shift=2).order(0).tolist()
 
 
 def test_plain_rows_are_the_images_themselves_in_unit_range():
@@ -375,7 +374,7 @@ def test_plain_rows_are_the_images_themselves_in_unit_range():
 @pytest.mark.parametrize("row", [-1, 0, 9, 60])
 def test_rows_that_take_no_part_are_refused(row):
     drawn = views(rows=[20, 30, 10])
-    with pytest.raises((IndexError, RuntimeError), match="(?i)index out of range|out of bounds"):
+    with pytest.raises((IndexError, RuntimeError), match=r"(?i)index out of range|out of bounds"):
         drawn.batch(torch.tensor([20, row]), 0)
 
 

@@ -465,3 +465,13 @@ def test_the_teacher_s_rate_decays_from_where_the_teacher_starts() -> None:
     loop = FakeLoop(Net(seed=1), Net(seed=2), decays)
     loop.run(MetaDistil(teacher_start=0.25, teacher_rate=2e-4), torch.zeros(()))
     assert loop.teacher_rates == pytest.approx([2e-4, 2e-4, 2e-5, 2e-6])
+
+
+def test_the_pilot_step_shrinks_with_the_schedule() -> None:
+    def teacher_after(decay: float, pilot_rate: float) -> nn.Module:
+        loop = FakeLoop(Net(seed=1), Net(seed=2), (decay,))
+        method = MetaDistil(teacher_start=0, teacher_rate=0.1, pilot_rate=pilot_rate)
+        return loop.run(method, torch.zeros(())).teacher
+
+    assert same_weights(teacher_after(0.5, 0.5), teacher_after(1.0, 0.25))
+    assert not same_weights(teacher_after(0.5, 0.5), teacher_after(1.0, 0.5))

@@ -1,0 +1,1 @@
+"""Methods of a third party."""

@@ -1,0 +1,3 @@
+"""A module beside the method's, which belongs to its code."""
+
+FACTOR = 0.5
