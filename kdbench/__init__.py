@@ -2,13 +2,14 @@
 
 How data flows, each step a module of the same name:
 
-    plugins -> registry -> suite -> plan -> teacher -> cohort (train in lockstep -> measure) -> record
-    -> leaderboard -> cli
+    plugins -> registry -> suite -> plan -> teacher -> cohort (train in lockstep -> measure)
+    -> record -> leaderboard -> cli
 
-Plugins yield methods, data sets and networks; the registry finds them without importing torch. A suite (TOML) asks
-questions; the plan crosses its axes into cohorts: trials that differ only in method and share one stream of batches,
-one teacher and the same initial student. A worker trains a cohort in lockstep, measures each student's fidelity,
-accuracy and cost, and gives one immutable record a trial. Leaderboards are made from records alone.
+Plugins yield methods, data sets and networks; the registry finds them without importing torch. A
+suite (TOML) asks questions; the plan crosses its axes into cohorts: trials that differ only in
+method and share one stream of batches, one teacher and the same initial student. A worker trains a
+cohort in lockstep, measures each student's fidelity, accuracy and cost, and gives one immutable
+record a trial. Leaderboards are made from records alone.
 
 Plugin authors import `kdbench.api` and `kdbench.functional`, nothing else.
 """
@@ -30,7 +31,8 @@ def method(spec: str) -> "Method":
         spec: A name with options in brackets.
 
     Raises:
-        UsageError: Unknown name or option, or an impossible value; PluginError: its plugin is broken.
+        UsageError: Unknown name or option, or an impossible value.
+        PluginError: Its plugin is broken.
 
     Example:
         `kdbench.method("kd[temperature=2]").loss(student, teacher, batch, None)`
@@ -46,7 +48,9 @@ def method(spec: str) -> "Method":
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - what a module holds
-    if name == "__version__":  # read only when asked for: reading metadata costs more than all else here
+    if (
+        name == "__version__"
+    ):  # read only when asked for: reading metadata costs more than all else here
         from importlib.metadata import PackageNotFoundError, version
 
         try:

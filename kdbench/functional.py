@@ -23,7 +23,9 @@ def widened(tensor: Tensor) -> Tensor:
 
 
 def cross_entropy(
-    logits: Float[Tensor, "batch classes"], target: Int[Tensor, " batch"], labelled: Bool[Tensor, " batch"]
+    logits: Float[Tensor, "batch classes"],
+    target: Int[Tensor, " batch"],
+    labelled: Bool[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
     """Cross-entropy with the labels in nats: the mean over the labelled rows, 0 where no row has a label.
 
@@ -73,7 +75,8 @@ def softened_kl(
 
 
 def pooled_alike(
-    first: Float[Tensor, "batch channels height width"], second: Float[Tensor, "batch others tall wide"]
+    first: Float[Tensor, "batch channels height width"],
+    second: Float[Tensor, "batch others tall wide"],
 ) -> tuple[Tensor, Tensor]:
     """Both feature maps at the smaller height and the smaller width, the larger one average-pooled.
 

@@ -105,7 +105,12 @@ def ratio(values: Sequence[float]) -> Estimate:
     # `values[0]` and not its logarithm's exponential, so that 1 stays 1.
     centre = values[0] if logs.n == 1 or logs.identical else math.exp(logs.mean)
     return Estimate(
-        mean=centre, n=logs.n, low=ends[0], high=ends[1], deviation=logs.deviation, identical=logs.identical
+        mean=centre,
+        n=logs.n,
+        low=ends[0],
+        high=ends[1],
+        deviation=logs.deviation,
+        identical=logs.identical,
     )
 
 
@@ -121,7 +126,9 @@ def paired_ratio(ours: Mapping[Key, float], theirs: Mapping[Key, float]) -> Esti
     return ratio([value / theirs[key] for key, value in ours.items()])
 
 
-def median_interval(values: Sequence[float], *, seed: int = 0, resamples: int = 2000) -> tuple[float, float] | None:
+def median_interval(
+    values: Sequence[float], *, seed: int = 0, resamples: int = 2000
+) -> tuple[float, float] | None:
     """95 % interval of the median by percentile bootstrap, in the values' unit; None below six values.
 
     Reference:

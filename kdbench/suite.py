@@ -118,13 +118,21 @@ class Suite(Frozen):
         data = self.model_dump()
         data["axes"] |= {name: tuple(values) for name, values in axes.items() if values}
         for table in ("train", "teacher"):
-            data[table] |= {k: v for k, v in (("budget", budget), ("steps", steps)) if v is not None}
+            data[table] |= {
+                k: v for k, v in (("budget", budget), ("steps", steps)) if v is not None
+            }
         return _validated(data, "the command line", "")
 
 
 def names() -> tuple[str, ...]:
     """Names of the shipped suites."""
-    return tuple(sorted(entry.name[:-5] for entry in (files("kdbench") / "suites").iterdir() if entry.name.endswith(".toml")))
+    return tuple(
+        sorted(
+            entry.name[:-5]
+            for entry in (files("kdbench") / "suites").iterdir()
+            if entry.name.endswith(".toml")
+        )
+    )
 
 
 def load(name: str) -> Suite:
@@ -140,15 +148,24 @@ def load(name: str) -> Suite:
 def _read(name: str, folder: Path, seen: tuple[str, ...]) -> tuple[str, dict[str, Any], str]:
     """Text, merged tables and origin of a suite; `seen` guards against cycles of `extends`."""
     if name in seen:
-        raise UsageError(f"suite {name!r} extends itself", " -> ".join((*seen, name)), "remove one `extends`")
+        raise UsageError(
+            f"suite {name!r} extends itself", " -> ".join((*seen, name)), "remove one `extends`"
+        )
     if name in names():
-        origin, text = f"suite {name!r}", (files("kdbench") / "suites" / f"{name}.toml").read_text("utf-8")
+        origin, text = (
+            f"suite {name!r}",
+            (files("kdbench") / "suites" / f"{name}.toml").read_text("utf-8"),
+        )
     else:
         path = folder / name
         if path.suffix != ".toml" or not path.is_file():
             close = difflib.get_close_matches(name, names(), 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"shipped suites: {', '.join(names())}"
-            raise UsageError(f"no suite {name!r}", "expected a shipped suite's name or a .toml file", hint)
+            hint = (
+                f"did you mean {close[0]!r}?" if close else f"shipped suites: {', '.join(names())}"
+            )
+            raise UsageError(
+                f"no suite {name!r}", "expected a shipped suite's name or a .toml file", hint
+            )
         origin, text, folder = str(path), path.read_text("utf-8"), path.parent
     try:
         data = tomllib.loads(text)
@@ -166,7 +183,9 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)
-        result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        result[key] = (
+            _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
     return result
 
 
@@ -185,9 +204,15 @@ def _validated(data: dict[str, Any], origin: str, text: str) -> Suite:
             suite.protocol(Pair.parse(pair).student)
     except ValidationError as error:
         raise _told(error, origin, text) from error
-    if unset := set(suite.methods) - {Spec.parse(m).name for m in (*suite.axes.methods, *suite.scoring.baselines)}:
+    if unset := set(suite.methods) - {
+        Spec.parse(m).name for m in (*suite.axes.methods, *suite.scoring.baselines)
+    }:
         if text:
-            raise UsageError(f"{origin} sets {sorted(unset)[0]!r}", "but axes.methods does not name it", "remove the table")
+            raise UsageError(
+                f"{origin} sets {sorted(unset)[0]!r}",
+                "but axes.methods does not name it",
+                "remove the table",
+            )
     return suite
 
 
@@ -196,16 +221,31 @@ def _told(error: ValidationError, origin: str, text: str) -> UsageError:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     key = path[-1] if path else ""
-    line = next((i for i, row in enumerate(text.splitlines(), 1) if re.match(rf"\s*\[?{re.escape(key)}\b", row)), 0)
+    line = next(
+        (
+            i
+            for i, row in enumerate(text.splitlines(), 1)
+            if re.match(rf"\s*\[?{re.escape(key)}\b", row)
+        ),
+        0,
+    )
     where = f"{origin}, line {line}" if line else origin
     if first["type"] == "extra_forbidden":
         known = _fields(path[:-1])
         close = difflib.get_close_matches(key, known, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-        return UsageError(f"unknown key {'.'.join(path)!r} in {where}", "a suite holds only known keys", hint)
-    what = f"bad value for {'.'.join(path)!r} in {where}" if path else f"{where} does not fit together"
+        return UsageError(
+            f"unknown key {'.'.join(path)!r} in {where}", "a suite holds only known keys", hint
+        )
+    what = (
+        f"bad value for {'.'.join(path)!r} in {where}" if path else f"{where} does not fit together"
+    )
     got = repr(first["input"])
-    return UsageError(what, f"{first['msg']}" + (f", got {got}" if len(got) < 60 else ""), "see kdbench show digits")
+    return UsageError(
+        what,
+        f"{first['msg']}" + (f", got {got}" if len(got) < 60 else ""),
+        "see kdbench show digits",
+    )
 
 
 def _fields(path: Sequence[str]) -> tuple[str, ...]:
@@ -214,7 +254,11 @@ def _fields(path: Sequence[str]) -> tuple[str, ...]:
     for part in path:
         field = model.model_fields.get(part)
         annotation = field.annotation if field else None
-        if part in model.model_fields and isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if (
+            part in model.model_fields
+            and isinstance(annotation, type)
+            and issubclass(annotation, BaseModel)
+        ):
             model = annotation
         else:
             model = MethodSettings

@@ -41,7 +41,9 @@ def digest(module: nn.Module) -> str:
     total = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         total.update(name.encode())
-        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        total.update(
+            tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        )
     return total.hexdigest()
 
 
@@ -49,7 +51,11 @@ def build(network: Spec, job: TeacherJob, device: torch.device) -> Network:
     """An initialised network for the job's data set."""
     facts = job.dataset
     return create(
-        network, num_classes=facts.num_classes, image_shape=facts.image_shape, mean=facts.mean, std=facts.std
+        network,
+        num_classes=facts.num_classes,
+        image_shape=facts.image_shape,
+        mean=facts.mean,
+        std=facts.std,
     ).to(device)
 
 
@@ -58,6 +64,9 @@ class Teacher(nn.Module):
 
     Args:
         members: For each member, its networks by anchor (share of the training); the last is at 1.
+
+    Attributes:
+        weights: Content hash of the converged weights, whichever anchors are loaded beside them.
     """
 
     def __init__(self, members: list[dict[float, Network]]) -> None:
@@ -65,12 +74,15 @@ class Teacher(nn.Module):
         self.anchors = tuple(members[0])
         self.members = nn.ModuleList(nn.ModuleList(member.values()) for member in members)
         self.eval().requires_grad_(False)
-        self.weights = digest(self)
+        self.born = digest(self)
+        self.weights = hashlib.sha256(
+            "".join(digest(network) for network in self.converged).encode()
+        ).hexdigest()
 
     @property
     def converged(self) -> list[Network]:
         """The final network of each member."""
-        return [member[-1] for member in self.members]  # type: ignore[index,misc]  # a ModuleList of Networks
+        return [member[-1] for member in self.members]  # type: ignore[index]  # a ModuleList of Networks
 
     @property
     def hints(self) -> tuple[Hint, ...]:
@@ -94,26 +106,41 @@ class Teacher(nn.Module):
             UsageError: An ensemble has no single network.
         """
         if len(self.members) > 1:
-            raise UsageError("an ensemble cannot be trained further here", "the method trains its teacher", "name a single one")
+            raise UsageError(
+                "an ensemble cannot be trained further here",
+                "the method trains its teacher",
+                "name a single one",
+            )
         return copy.deepcopy(self.converged[0]).requires_grad_(True)
 
     @torch.no_grad()
     def forward(self, images: Tensor, hints: bool = False, anchor: float = 1.0) -> Outputs:
         """Outputs at this anchor: of an ensemble, the log of the mean probabilities, pooled side by side, no hints."""
-        place = next((i for i, share in enumerate(self.anchors) if abs(share - anchor) < 1e-9), None)
+        place = next(
+            (i for i, share in enumerate(self.anchors) if abs(share - anchor) < 1e-9), None
+        )
         if place is None:
             kept = ", ".join(f"{share:g}" for share in self.anchors)
-            raise UsageError(f"the teacher has no anchor at {anchor:g}", f"kept: {kept}", "set [teacher] anchors")
-        said: list[Outputs] = [member[place](images, hints=hints) for member in self.members]  # type: ignore[index,operator]  # as above
+            raise UsageError(
+                f"the teacher has no anchor at {anchor:g}", f"kept: {kept}", "set [teacher] anchors"
+            )
+        said: list[Outputs] = [member[place](images, hints=hints) for member in self.members]  # type: ignore[index]  # as above
         if len(said) == 1:
             return said[0]
         logs = torch.stack([F.log_softmax(outputs.logits, 1) for outputs in said])
-        return Outputs(logits=logs.logsumexp(0) - math.log(len(said)), pooled=torch.cat([o.pooled for o in said], 1))
+        return Outputs(
+            logits=logs.logsumexp(0) - math.log(len(said)),
+            pooled=torch.cat([o.pooled for o in said], 1),
+        )
 
     def check_unmoved(self) -> None:
         """Raise where a weight or a buffer is not what it was."""
-        if digest(self) != self.weights:
-            raise DataError("the teacher's weights moved during the cohort", "a method wrote into it", "kdbench check the methods")
+        if digest(self) != self.born:
+            raise DataError(
+                "the teacher's weights moved during the cohort",
+                "a method wrote into it",
+                "kdbench check the methods",
+            )
 
     def _networks(self) -> list[Network]:
         return [network for member in self.members for network in member]  # type: ignore[attr-defined]  # as above
@@ -131,51 +158,88 @@ def ensure(job: TeacherJob, splits: Splits, cache: Path, device: torch.device) -
     with FileLock(home / "lock"):
         if job.protocol is None or (home / "card.json").exists():
             return
-        protocol, seed = job.protocol, derive_seed(int(job.protocol.seed), "teacher", str(job.network))
+        protocol, seed = (
+            job.protocol,
+            derive_seed(int(job.protocol.seed), "teacher", str(job.network)),
+        )
         rows = range(protocol.rows or len(splits.train))
-        views = Views(splits.train, rows, shift=protocol.shift, flip=protocol.flip, device=device, seed=seed)
+        views = Views(
+            splits.train, rows, shift=protocol.shift, flip=protocol.flip, device=device, seed=seed
+        )
         torch.manual_seed(derive_seed(seed, "init"))
         network = build(job.network, job, device)
         total = protocol.total_steps(len(views))
         setup = Setup(
             student=network.port(), teacher=network.port(), num_classes=job.dataset.num_classes, num_train=len(views)
         )  # fmt: skip
-        runner = Runner(_CrossEntropy(), network, setup, protocol, seed=seed, total=total, device=device)
-        marks = {max(1, round(total * i / protocol.anchors)): i / protocol.anchors for i in range(1, protocol.anchors + 1)}
+        runner = Runner(
+            _CrossEntropy(), network, setup, protocol, seed=seed, total=total, device=device
+        )
+        marks = {
+            max(1, round(total * i / protocol.anchors)): i / protocol.anchors
+            for i in range(1, protocol.anchors + 1)
+        }
         hashes: dict[str, str] = {}
 
         def keep(done: int) -> None:
             if done in marks:
-                content = save({name: tensor.detach().cpu().contiguous() for name, tensor in network.model.state_dict().items()})
+                content = save(
+                    {
+                        name: tensor.detach().cpu().contiguous()
+                        for name, tensor in network.model.state_dict().items()
+                    }
+                )
                 hashes[f"{marks[done]:.6f}"] = hashlib.sha256(content).hexdigest()
                 write_atomically(home / f"anchor-{marks[done]:.6f}.safetensors", content)
 
-        _, failures = lockstep({"teacher": runner}, views, protocol, total, lambda *_: _nothing(), after=keep)
+        _, failures = lockstep(
+            {"teacher": runner}, views, protocol, total, lambda *_: _nothing(), after=keep
+        )
         for error in failures.values():
-            raise DataError(f"the teacher {job.network} could not be trained", str(error), "lower [teacher] learning_rate") from error
+            raise DataError(
+                f"the teacher {job.network} could not be trained",
+                str(error),
+                "lower [teacher] learning_rate",
+            ) from error
         write_atomically(home / "card.json", json.dumps({"anchors": hashes}, indent=1).encode())
 
 
-def open_teacher(jobs: tuple[TeacherJob, ...], anchors: set[float], cache: Path, device: torch.device) -> Teacher:
+def open_teacher(
+    jobs: tuple[TeacherJob, ...], anchors: set[float], cache: Path, device: torch.device
+) -> Teacher:
     """The frozen teacher with these anchors, from the cache or from given weights; content hashes checked."""
     members = []
     for job in jobs:
         if job.protocol is None:
             members.append({1.0: build(job.given or job.network, job, device)})
             continue
-        hashes: Mapping[str, str] = json.loads((folder(job, cache) / "card.json").read_bytes())["anchors"]
-        members.append({share: _load(job, share, hashes, cache, device) for share in sorted(anchors | {1.0})})
+        hashes: Mapping[str, str] = json.loads((folder(job, cache) / "card.json").read_bytes())[
+            "anchors"
+        ]
+        members.append(
+            {share: _load(job, share, hashes, cache, device) for share in sorted(anchors | {1.0})}
+        )
     return Teacher(members)
 
 
-def _load(job: TeacherJob, share: float, hashes: Mapping[str, str], cache: Path, device: torch.device) -> Network:
+def _load(
+    job: TeacherJob, share: float, hashes: Mapping[str, str], cache: Path, device: torch.device
+) -> Network:
     name = f"{share:.6f}"
     if name not in hashes:
         kept = ", ".join(f"{float(known):g}" for known in hashes)
-        raise UsageError(f"the teacher has no anchor at {share:g}", f"kept: {kept}", "set [teacher] anchors to a multiple")
+        raise UsageError(
+            f"the teacher has no anchor at {share:g}",
+            f"kept: {kept}",
+            "set [teacher] anchors to a multiple",
+        )
     path = folder(job, cache) / f"anchor-{name}.safetensors"
     if hashlib.sha256(path.read_bytes()).hexdigest() != hashes[name]:
-        raise DataError(f"{path} is not what was written", "its content hash differs", f"remove {path.parent} to train it again")
+        raise DataError(
+            f"{path} is not what was written",
+            "its content hash differs",
+            f"remove {path.parent} to train it again",
+        )
     network = build(job.network, job, device)
     network.model.load_state_dict(load_file(path), strict=True)
     return network

@@ -15,8 +15,9 @@ from kdbench.errors import ExitCode, KDBenchError
 __all__ = ["app", "main"]
 
 _EPILOG = (
-    "Exit codes: 0 all well, 1 some trials not ok, 2 usage or suite error, 3 a bug of kdbench, 4 environment or plugin "
-    "broken, 5 nothing selected, 6 a check failed, 130/143 interrupted with records saved."
+    "Exit codes: 0 all well, 1 some trials not ok, 2 usage or suite error, 3 a bug of kdbench, "
+    "4 environment or plugin broken, 5 nothing selected, 6 a check failed, 130/143 interrupted "
+    "with records saved."
 )
 
 app = typer.Typer(
@@ -39,13 +40,15 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def kdbench(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """Benchmark knowledge distillation: fidelity, accuracy and cost of every method, paired by construction."""
+    """Benchmark knowledge distillation: fidelity, accuracy and cost, paired by construction."""
 
 
-# All commands, in the order of the help page. Their modules import what is heavy inside of the commands: `--help` and
-# the reading commands never import torch, pandas or scipy.
+# All commands, in the order of the help page. Their modules import what is heavy inside of the
+# commands: `--help` and the reading commands never import torch, pandas or scipy.
 app.command("list", rich_help_panel="Look")(reading.list_)
 app.command("show", rich_help_panel="Look")(reading.show)
 app.command("plugins", rich_help_panel="Look")(reading.plugins)
@@ -55,7 +58,7 @@ app.add_typer(new.app, name="new", rich_help_panel="Extend")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (of this process by default); its exit code."""
     if not sys.stdout.isatty():
-        # typer takes a continuous-integration service for a terminal, and would write escape codes into its logs
+        # typer takes a continuous-integration service for a terminal and colors its logs
         os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
     try:
         result = app(arguments, prog_name="kdbench", standalone_mode=False)
@@ -64,13 +67,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error.what, error.why, error.next, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", "", "", ExitCode.INTERRUPTED)
-    except Exception as error:
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # typer's own, whichever click it carries
+    except Exception as error:  # noqa: BLE001 - what is left is a bug, and is said to be one
+        if hasattr(error, "format_message") and hasattr(
+            error, "exit_code"
+        ):  # typer's own, whichever click it carries
             return _usage(error)
         import traceback
 
         traceback.print_exc()
-        return _say(f"{type(error).__name__} in kdbench", "this is a bug", "please report it with the lines above", ExitCode.BUG)
+        return _say(
+            f"{type(error).__name__} in kdbench",
+            "this is a bug",
+            "please report it with the lines above",
+            ExitCode.BUG,
+        )
 
 
 def _say(what: str, why: str, then: str, code: int) -> int:
@@ -93,11 +103,17 @@ def _usage(error: Exception) -> int:
     what, _, meant = re.sub(r"\s*\(Possible options: .*\)", "", text).partition(" Did you mean")
     known: Sequence[str] = ()
     if option := getattr(error, "option_name", ""):
-        known = [name for parameter in context.command.params for name in parameter.opts] if context else ()
+        known = (
+            [name for parameter in context.command.params for name in parameter.opts]
+            if context
+            else ()
+        )
         close = difflib.get_close_matches(option, [*known, "--help"], 1)
         meant = f" {close[0]!r}?" if close else ""
     elif choice := re.search(r"'([^']*)' is not one of (.*)", text):
         close = difflib.get_close_matches(choice[1], re.findall(r"'([^']*)'", choice[2]), 1)
         meant = f" {close[0]!r}?" if close else ""
     what = what[:1].lower() + what[1:].rstrip(".")
-    return _say(what, f"did you mean{meant}" if meant else "", f"see {command} --help", ExitCode.USAGE)
+    return _say(
+        what, f"did you mean{meant}" if meant else "", f"see {command} --help", ExitCode.USAGE
+    )

@@ -52,7 +52,11 @@ def new() -> None:
 
 
 @app.command()
-def method(name: Annotated[str, typer.Argument(help="What the method is called: lower case, digits and underscores.")]) -> None:
+def method(
+    name: Annotated[
+        str, typer.Argument(help="What the method is called: lower case, digits and underscores.")
+    ],
+) -> None:
     """Write NAME.py, a method that runs as it is."""
     from kdbench.cli.options import find
     from kdbench.cli.output import say
@@ -61,13 +65,21 @@ def method(name: Annotated[str, typer.Argument(help="What the method is called: 
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UsageError(f"{name!r} is no name for a method", "names are lower case letters, digits and underscores",
-                         "kdbench new method my_method")  # fmt: skip
+                         "kdbench new method my_method")
     path = Path(f"{name}.py")
     if path.exists():
-        raise UsageError(f"{path} is already there", "nothing is overwritten", "choose another name, or move it away")
-    taken = next((e.source.origin for e in find().entries if (e.kind, e.name) == ("method", name)), None)
+        raise UsageError(
+            f"{path} is already there",
+            "nothing is overwritten",
+            "choose another name, or move it away",
+        )
+    taken = next(
+        (e.source.origin for e in find().entries if (e.kind, e.name) == ("method", name)), None
+    )
     if taken:
-        raise UsageError(f"there is already a method {name!r}", f"it comes from {taken}", "choose another name")
+        raise UsageError(
+            f"there is already a method {name!r}", f"it comes from {taken}", "choose another name"
+        )
     camel = "".join(part.capitalize() for part in name.split("_"))
     camel += "Method" if camel in _IMPORTED else ""
     write_atomically(path, _TEMPLATE.replace("NAME", name).replace("CLASS", camel).encode())

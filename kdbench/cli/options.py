@@ -1,4 +1,4 @@
-"""Options that several commands share, and the plugins that they select. Nothing heavy is imported here."""
+"""Options that several commands share, and the plugins that they select; nothing heavy."""
 
 import os
 from collections.abc import Sequence
@@ -18,26 +18,35 @@ Methods: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("-m", "--method", metavar="METHOD", help=r"A method, as 'kd\[temperature=2]', or a plugin file; repeat.",
                  rich_help_panel=_PANEL),
-]  # fmt: skip
+]
 PluginsDir: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option("--plugins-dir", metavar="DIR", help="Load every plugin file in this folder; repeat.", rich_help_panel=_PANEL),
+    typer.Option(
+        "--plugins-dir",
+        metavar="DIR",
+        help="Load every plugin file in this folder; repeat.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 NoPlugin: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--no-plugin", metavar="NAME", help="Leave this plugin out; repeat.", rich_help_panel=_PANEL),
+    typer.Option(
+        "--no-plugin", metavar="NAME", help="Leave this plugin out; repeat.", rich_help_panel=_PANEL
+    ),
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def is_file(text: str) -> bool:
-    """Whether a method is given as a plugin file: it ends in .py, or has a path separator before any bracket."""
+    """Whether a method is given as a file: it ends in .py, or has a separator before a bracket."""
     head = text.partition("[")[0]
     return head.endswith(".py") or "/" in head or os.sep in head
 
 
 def find(
-    folders: Sequence[Path] | None = None, blocked: Sequence[str] | None = None, files: Sequence[Path] = ()
+    folders: Sequence[Path] | None = None,
+    blocked: Sequence[str] | None = None,
+    files: Sequence[Path] = (),
 ) -> "Registry":
     """The registry with these plugins; says on standard error if some are broken."""
     from kdbench.cli.output import warn
@@ -45,14 +54,16 @@ def find(
 
     registry = scan(files=files, folders=folders or (), blocked=blocked or ())
     if count := sum(bool(plugin.error) for plugin in registry.plugins if plugin.state != "blocked"):
-        warn(f"{count} plugin{'s have' if count > 1 else ' has'} errors: see kdbench plugins --errors")
+        warn(
+            f"{count} plugin{'s have' if count > 1 else ' has'} errors: see kdbench plugins --errors"
+        )
     return registry
 
 
 def select(
     methods: Sequence[str] | None, folders: Sequence[Path] | None, blocked: Sequence[str] | None
 ) -> tuple["Registry", tuple[str, ...]]:
-    """The registry, and the selected methods: those named, and in place of a file all that it yields.
+    """The registry and the selected methods: those named, and for a file all that it yields.
 
     Raises:
         UsageError: No such file; PluginError: a selected file is broken.
@@ -61,7 +72,15 @@ def select(
 
     for text in methods or ():
         if is_file(text) and "[" in text:
-            raise UsageError(f"{text!r} has options on a file", "options belong to a name", "give the file, then -m 'NAME[...]'")
+            raise UsageError(
+                f"{text!r} has options on a file",
+                "options belong to a name",
+                "give the file, then -m 'NAME[...]'",
+            )
     registry = find(folders, blocked, [Path(text) for text in methods or () if is_file(text)])
-    chosen = [name for text in methods or () for name in (registry.yielded(Path(text)) if is_file(text) else (text,))]
+    chosen = [
+        name
+        for text in methods or ()
+        for name in (registry.yielded(Path(text)) if is_file(text) else (text,))
+    ]
     return registry, tuple(dict.fromkeys(chosen))

@@ -1,4 +1,4 @@
-"""What commands print: rich tables on a terminal, plain lines elsewhere, without escape codes and carriage returns."""
+"""What commands print: rich tables on a terminal; elsewhere plain lines without escape codes."""
 
 import json
 import os
@@ -59,9 +59,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         return
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     for row in [list(columns), *cells]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
 def json_out(data: Any, warnings: Sequence[str] = ()) -> None:  # noqa: ANN401 - any JSON
     """Print JSON: the version of its schema, data and warnings."""
-    print(json.dumps({"schema": 1, "data": data, "warnings": list(warnings)}, indent=1, ensure_ascii=True))
+    print(
+        json.dumps(
+            {"schema": 1, "data": data, "warnings": list(warnings)}, indent=1, ensure_ascii=True
+        )
+    )

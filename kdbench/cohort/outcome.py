@@ -36,9 +36,13 @@ class Attempt:
     def fail(self, error: Exception, where: str) -> None:
         """Take the trial out, with the status that fits the error."""
         self.status = status_of(error)
-        self.failure = Failure(kind=type(error).__name__, message=blame(error, self.trial.source), where=where)
+        self.failure = Failure(
+            kind=type(error).__name__, message=blame(error, self.trial.source), where=where
+        )
 
-    def record(self, cohort: Cohort, rows: int, seconds: dict[str, float], where: Environment) -> Record:
+    def record(
+        self, cohort: Cohort, rows: int, seconds: dict[str, float], where: Environment
+    ) -> Record:
         """The record of this attempt."""
         return self.trial.record(
             cohort.suite, self.status, where, rows=rows, curve=tuple(self.curve), seconds=seconds, failure=self.failure,
@@ -61,7 +65,11 @@ def blame(error: BaseException, source: Source) -> str:
     """What went wrong, with the plugin's name, file and line, and no path of this machine."""
     said = str(error) if isinstance(error, KDBenchError) else f"{type(error).__name__}: {error}"
     name = Path(source.path).name
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == name]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).name == name
+    ]
     place = f"{source.name} ({name}" + (f", line {lines[-1]})" if lines else ")")
     return f"{place}: {strip_paths(said)}"
 

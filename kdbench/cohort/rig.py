@@ -11,10 +11,18 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from kdbench.api import Batch, Method, Outputs, Port, Setup
-from kdbench.cohort.outcome import Attempt
 from kdbench.cohort.workbench import Workbench, method
 from kdbench.data import Split, Views, derive_seed, transfer_rows
-from kdbench.measure import Sweep, deployed_speed, fidelity, per_class, quality, size, summarise_rounds, sweep
+from kdbench.measure import (
+    Sweep,
+    deployed_speed,
+    fidelity,
+    per_class,
+    quality,
+    size,
+    summarise_rounds,
+    sweep,
+)
 from kdbench.models import Network, align, create
 from kdbench.plan import Cohort
 from kdbench.record import Card, Cost, Deployed
@@ -101,7 +109,9 @@ class Rig:
         parameters, multiply_adds = size(deployed, cohort.dataset.image_shape)
         speed = deployed_speed(deployed, cohort.dataset.image_shape, self.device, seconds=0.15)
         bare = deployed.model if isinstance(deployed, Network) else deployed
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bare.state_dict().items()}
+        weights = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in bare.state_dict().items()
+        }
         return {
             "quality": found,
             "per_class": per_class(said.logits, target, cohort.dataset.num_classes),
@@ -123,10 +133,18 @@ class Rig:
     def curve(self, runner: Runner) -> dict[str, float]:
         """A point of the learning curve, on the validation rows."""
         deployed = runner.method.deploy(runner.student, runner.state)
-        said, reference = self.sweep(deployed, self.split("validation")), self.reference("validation")
+        said, reference = (
+            self.sweep(deployed, self.split("validation")),
+            self.reference("validation"),
+        )
         found = quality(said.logits, self.split("validation").labels)
         close = fidelity(said.logits, reference.logits, self.split("validation").labels)
-        return {"accuracy": found["accuracy"], "nll": found["nll"], "agreement": close["agreement"], "kl": close["kl"]}
+        return {
+            "accuracy": found["accuracy"],
+            "nll": found["nll"],
+            "agreement": close["agreement"],
+            "kl": close["kl"],
+        }
 
     def card(self, reference: Sweep) -> Card:
         """The teacher's card."""
@@ -158,18 +176,24 @@ class Rig:
         """Logits and pooled features of a network on a whole split."""
         return sweep(network, split.images, device=self.device)
 
-    def costs(self, attempts: dict[str, Attempt], seconds: float) -> dict[str, Cost]:
+    def costs(self, runners: dict[str, Runner], seconds: float) -> dict[str, Cost]:
         """Cost of a step of every trial, from an interleaved pass; spends the runners."""
-        runners = {name: attempt.runner for name, attempt in attempts.items() if attempt.runner}
+        asked = tuple(runners)
         yardstick = self.cohort.yardstick
         baseline = str(yardstick.spec) if yardstick else None
         if yardstick and baseline not in runners and runners:
             runners = {str(yardstick.spec): self.runner(method(yardstick))} | runners
         teachers = {name: self.teach(runner.needs.hints) for name, runner in runners.items()}
-        rounds = interleave(runners, self.views, teachers, seconds=seconds, watch=self.bench.watch) if runners else []
-        timings = summarise_rounds(rounds, baseline, batch_size=len(self.views.order(0)[: self.cohort.protocol.batch_size]))
+        rounds = (
+            interleave(runners, self.views, teachers, seconds=seconds, watch=self.bench.watch)
+            if runners
+            else []
+        )
+        timings = summarise_rounds(
+            rounds, baseline, batch_size=len(self.views.order(0)[: self.cohort.protocol.batch_size])
+        )
         found = {}
-        for name in attempts.keys() & runners.keys():
+        for name in asked:
             timing, runner = timings[name], runners[name]
             found[name] = Cost(
                 step_ms=timing.step_ms, parts_ms=timing.parts_ms, images_per_second=timing.images_per_second,

@@ -10,7 +10,7 @@ from kdbench.cohort.workbench import Workbench, method, register
 from kdbench.plan import Cohort
 from kdbench.record import Failure, Record
 from kdbench.teacher import open_teacher
-from kdbench.train import lockstep
+from kdbench.train import Runner, lockstep
 
 
 def run(cohort: Cohort, bench: Workbench) -> list[Record]:
@@ -38,32 +38,41 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
         _train(rig, attempts)
         teacher.check_unmoved()
     with _timed(phases, "measure"):
-        for name, attempt in _alive(attempts):
+        for name, attempt, runner in _alive(attempts):
             bench.watch(name, rig.total)
             try:
-                attempt.fields |= rig.measure(attempt.runner)
+                attempt.fields |= rig.measure(runner)
             except Exception as error:  # noqa: BLE001 - `deploy` is the plugin's
                 attempt.fail(error, "measure")
     with _timed(phases, "cost"):
         _costs(rig, attempts, phases["train"])
     phases["trial"] = sum(phases.values()) / len(attempts)
-    seconds, where = {name: round(value, 4) for name, value in phases.items()}, environment(bench.device)
+    seconds, where = (
+        {name: round(value, 4) for name, value in phases.items()},
+        environment(bench.device),
+    )
     return [attempt.record(cohort, len(rig.views), seconds, where) for attempt in attempts.values()]
 
 
 def _train(rig: Rig, attempts: dict[str, Attempt]) -> None:
     """Train all students; what fails leaves alone."""
-    runners = {name: attempt.runner for name, attempt in _alive(attempts)}
+    runners = {name: runner for name, _, runner in _alive(attempts)}
     points = rig.cohort.evaluation.curve
     marks = {round(rig.total * (i + 1) / points): (i + 1) / points for i in range(points)}
 
     def after(done: int) -> None:
-        for name, attempt in _alive(attempts) if done in marks else ():
-            attempt.curve.append((marks[done], rig.curve(runners[name])))
+        for _, attempt, runner in _alive(attempts) if done in marks else ():
+            attempt.curve.append((marks[done], rig.curve(runner)))
 
     teach = rig.teach(any(runner.needs.hints for runner in runners.values()))
     losses, failures = lockstep(
-        runners, rig.views, rig.cohort.protocol, rig.total, teach, watch=rig.bench.watch, after=after
+        runners,
+        rig.views,
+        rig.cohort.protocol,
+        rig.total,
+        teach,
+        watch=rig.bench.watch,
+        after=after,
     )
     for name, attempt in attempts.items():
         if name in failures:
@@ -74,19 +83,25 @@ def _train(rig: Rig, attempts: dict[str, Attempt]) -> None:
 
 def _costs(rig: Rig, attempts: dict[str, Attempt], trained: float) -> None:
     """Time all students; a method that fails only here keeps its quality and says why it has no cost."""
-    alive = dict(_alive(attempts))
+    alive = _alive(attempts)
     try:
-        costs = rig.costs(alive, min(max(0.1 * trained, 0.5), 60.0))
+        costs = rig.costs(
+            {name: runner for name, _, runner in alive}, min(max(0.1 * trained, 0.5), 60.0)
+        )
     except Exception as error:  # noqa: BLE001 - the plugins' steps again
-        for attempt in alive.values():
-            attempt.failure = Failure(kind=type(error).__name__, message=str(error), where="cost pass")
+        for _, attempt, _ in alive:
+            attempt.failure = Failure(
+                kind=type(error).__name__, message=str(error), where="cost pass"
+            )
         return
     for name, cost in costs.items():
         attempts[name].fields["cost"] = cost
 
 
-def _alive(attempts: dict[str, Attempt]) -> list[tuple[str, Attempt]]:
-    return [(name, attempt) for name, attempt in attempts.items() if attempt.runner and not attempt.failure]
+def _alive(attempts: dict[str, Attempt]) -> list[tuple[str, Attempt, Runner]]:
+    """Name, attempt and student of every trial that has not failed."""
+    found = ((name, attempt, attempt.runner) for name, attempt in attempts.items())
+    return [(name, one, runner) for name, one, runner in found if runner and not one.failure]
 
 
 @contextmanager

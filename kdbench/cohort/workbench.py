@@ -43,7 +43,12 @@ class Workbench:
             dataset = build(load(facts.source)["dataset", facts.spec.name], facts.spec)
             assert isinstance(dataset, DataSet)
             self.splits[key] = open_splits(
-                dataset, facts.name, root=root, cache=self.cache, validation_rows=job.validation_rows, rows=job.rows
+                dataset,
+                facts.name,
+                root=root,
+                cache=self.cache,
+                validation_rows=job.validation_rows,
+                rows=job.rows,
             )
         return self.splits[key]
 

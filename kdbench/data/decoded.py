@@ -57,7 +57,9 @@ def require_memory(nbytes: int, what: str) -> None:
         )
 
 
-def pixels(rows: Rows, span: range, shape: tuple[int, int, int], cache: Path, what: str) -> tuple[Pixels, str]:
+def pixels(
+    rows: Rows, span: range, shape: tuple[int, int, int], cache: Path, what: str
+) -> tuple[Pixels, str]:
     """Pixels of the rows in `span`, memory-mapped copy-on-write, and their SHA-256, hex.
 
     Args:
@@ -85,10 +87,14 @@ def pixels(rows: Rows, span: range, shape: tuple[int, int, int], cache: Path, wh
             _write(rows, span, shape, folder, what)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StoreError(f"the decoded {what} cannot be kept in {folder}", reason, "set KDBENCH_CACHE") from error
+        raise StoreError(
+            f"the decoded {what} cannot be kept in {folder}", reason, "set KDBENCH_CACHE"
+        ) from error
     if found := _serve(folder, span, shape):
         return found
-    raise StoreError(f"the decoded {what} in {folder} does not stay", "it changed at once", "set KDBENCH_CACHE")
+    raise StoreError(
+        f"the decoded {what} in {folder} does not stay", "it changed at once", "set KDBENCH_CACHE"
+    )
 
 
 def _entries(folder: Path) -> Iterator[tuple[range, Path]]:
@@ -100,7 +106,11 @@ def _entries(folder: Path) -> Iterator[tuple[range, Path]]:
 
 def _serve(folder: Path, span: range, shape: tuple[int, int, int]) -> tuple[Pixels, str] | None:
     """The span out of the smallest sound entry that holds it, or None."""
-    holding = [entry for entry in _entries(folder) if entry[0].start <= span.start and span.stop <= entry[0].stop]
+    holding = [
+        entry
+        for entry in _entries(folder)
+        if entry[0].start <= span.start and span.stop <= entry[0].stop
+    ]
     for held, path in sorted(holding, key=lambda entry: len(entry[0])):
         if (opened := _open(path, held, shape)) is not None:
             array, digest = opened
@@ -133,14 +143,22 @@ def _sample(array: Pixels) -> str:
 
 def _write(rows: Rows, span: range, shape: tuple[int, int, int], folder: Path, what: str) -> None:
     """Decode the span into an entry of its own; the caller holds the lock."""
-    for left in folder.glob(".part-*"):  # of a process that was killed: whoever holds the lock is alone
+    for left in folder.glob(
+        ".part-*"
+    ):  # of a process that was killed: whoever holds the lock is alone
         shutil.rmtree(left)
     channels, height, width = shape
-    known = [(held, opened[0]) for held, path in _entries(folder) if (opened := _open(path, held, shape)) is not None]
+    known = [
+        (held, opened[0])
+        for held, path in _entries(folder)
+        if (opened := _open(path, held, shape)) is not None
+    ]
     part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
     try:
         total = (len(span), height, width, channels)
-        array = np.lib.format.open_memmap(part / "pixels.npy", mode="w+", dtype=np.uint8, shape=total)
+        array = np.lib.format.open_memmap(
+            part / "pixels.npy", mode="w+", dtype=np.uint8, shape=total
+        )
         digest = hashlib.sha256()
         for start in range(span.start, span.stop, CHUNK):
             chunk = range(start, min(start + CHUNK, span.stop))
@@ -166,7 +184,9 @@ def _decode(rows: Rows, chunk: range, shape: tuple[int, ...], what: str) -> Pixe
     try:
         block = rows.images(chunk)
     except OSError as error:  # else it would pass for an error of the cache
-        raise DataError(f"{what} cannot be read at row {chunk.start}", str(error), "fetch it again") from error
+        raise DataError(
+            f"{what} cannot be read at row {chunk.start}", str(error), "fetch it again"
+        ) from error
     if block.shape != shape or block.dtype != np.uint8:
         raise ContractError(
             f"{what}: images() gave {block.dtype} {block.shape}",

@@ -64,7 +64,12 @@ def open_split(
         ContractError: The data set gives other rows than it declares.
         StoreError: The cache cannot be written.
     """
-    source = _held(dataset.load(root, split), dataset.num_classes, dataset.sizes[split], f"{split} split of {name}")
+    source = _held(
+        dataset.load(root, split),
+        dataset.num_classes,
+        dataset.sizes[split],
+        f"{split} split of {name}",
+    )
     span = rows if isinstance(rows, range) else range(*(rows or slice(None)).indices(len(source)))
     if span.step != 1 or not 0 <= span.start < span.stop <= len(source):
         raise UsageError(
@@ -126,12 +131,16 @@ class Splits:
     @property
     def num_train(self) -> int:
         """Rows of `train`; opens nothing."""
-        return self.dataset.sizes["train"] - self.validation_rows if self.rows is None else self.rows
+        return (
+            self.dataset.sizes["train"] - self.validation_rows if self.rows is None else self.rows
+        )
 
     @cached_property
     def train(self) -> Split:
         """Rows that teachers and students learn from; a transfer set is a prefix of it."""
-        return open_split(self.dataset, self.name, self.root, self.cache, "train", range(self.num_train))
+        return open_split(
+            self.dataset, self.name, self.root, self.cache, "train", range(self.num_train)
+        )
 
     @cached_property
     def validation(self) -> Split | None:
@@ -149,7 +158,13 @@ class Splits:
 
 
 def open_splits(
-    dataset: DataSet, name: str, *, root: str, cache: Path, validation_rows: int, rows: int | None = None
+    dataset: DataSet,
+    name: str,
+    *,
+    root: str,
+    cache: Path,
+    validation_rows: int,
+    rows: int | None = None,
 ) -> Splits:
     """The three splits, nothing opened yet; `rows` limits `train` to its first so many rows.
 
@@ -177,7 +192,11 @@ def transfer_rows(n_train: int, protocol_rows: int | None, quiz: float) -> tuple
     total = n_train if protocol_rows is None else protocol_rows
     held = round(quiz * total)
     if not 0 < total <= n_train:
-        raise UsageError(f"{total} rows are asked for", f"there are {n_train} to learn from", "lower rows")
+        raise UsageError(
+            f"{total} rows are asked for", f"there are {n_train} to learn from", "lower rows"
+        )
     if not 0 <= held < total or (quiz > 0) != (held > 0):
-        raise UsageError(f"a quiz split of {quiz} x {total} rows", f"it would have {held}", "change quiz or rows")
+        raise UsageError(
+            f"a quiz split of {quiz} x {total} rows", f"it would have {held}", "change quiz or rows"
+        )
     return range(total - held), range(total - held, total)

@@ -30,10 +30,16 @@ def check_views(dataset: DataSet, protocol: TrainingProtocol) -> None:
     """
     kind = type(dataset).__name__
     if protocol.flip and not dataset.flips:
-        raise UsageError(f"flip = true on {kind}", "a mirrored image there may change its class", "set flip = false")
+        raise UsageError(
+            f"flip = true on {kind}",
+            "a mirrored image there may change its class",
+            "set flip = false",
+        )
     if protocol.shift >= min(dataset.image_shape[1:]):
         size = "x".join(map(str, dataset.image_shape[1:]))
-        raise UsageError(f"shift = {protocol.shift} on {kind}", f"its images are {size} pixels", "lower shift")
+        raise UsageError(
+            f"shift = {protocol.shift} on {kind}", f"its images are {size} pixels", "lower shift"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,9 @@ class Views:
         self._sides = 2 * shift + 1
         self.per_row = self._sides**2 * (1 + flip)
         _, self._channels, self._height, self._width = split.images.shape
-        self._line = self._width + 2 * shift  # pixels a padded line, lines a mirror image, pixels a row
+        self._line = (
+            self._width + 2 * shift
+        )  # pixels a padded line, lines a mirror image, pixels a row
         self._mirror = self._line * (self._height + 2 * shift)
         pixels = self._mirror * (1 + flip)
         if self.device.type == "cpu":
@@ -115,7 +123,9 @@ class Views:
         """
         return self._drawn(epoch).ids
 
-    def batch(self, rows: Int[Tensor, " batch"], epoch: int) -> Float[Tensor, "batch channels height width"]:
+    def batch(
+        self, rows: Int[Tensor, " batch"], epoch: int
+    ) -> Float[Tensor, "batch channels height width"]:
         """The views of these rows in this epoch, float32 in [0, 1], channels_last; exactly `uint8.float() / 255`."""
         return self._gather(self._drawn(epoch).starts.index_select(0, rows))
 
@@ -125,7 +135,9 @@ class Views:
 
     def _words(self, purpose: str, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
         """One random word for each row number; word i does not depend on how many there are."""
-        words = np.random.Philox(key=derive_seed(self.seed, purpose, epoch)).random_raw(len(self._base))
+        words = np.random.Philox(key=derive_seed(self.seed, purpose, epoch)).random_raw(
+            len(self._base)
+        )
         return np.asarray(words, np.uint64)
 
     def _drawn(self, epoch: int) -> _Epoch:
@@ -153,7 +165,11 @@ class Views:
         s, h, w = self.shift, self._height, self._width
         first, count = int(self._rows[0]), len(self._rows)
         consecutive = np.array_equal(self._rows, np.arange(first, first + count))
-        chosen = split.images[first : first + count] if consecutive else split.images[torch.from_numpy(self._rows)]
+        chosen = (
+            split.images[first : first + count]
+            if consecutive
+            else split.images[torch.from_numpy(self._rows)]
+        )
         shape = (count, 1 + self.flip, h + 2 * s, w + 2 * s, self._channels)
         padded = torch.zeros(shape, dtype=torch.uint8, device=self.device)
         pixels = chosen.permute(0, 2, 3, 1).to(self.device)
@@ -163,7 +179,9 @@ class Views:
         flat, run = padded.view(-1), w * self._channels
         return flat.as_strided((flat.numel() - run + 1, run), (1, 1))
 
-    def _gather(self, starts: Int[Tensor, " batch"]) -> Float[Tensor, "batch channels height width"]:
+    def _gather(
+        self, starts: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch channels height width"]:
         lines = self._lines.index_select(0, (starts[:, None] + self._offsets).view(-1))
         images = lines.view(len(starts), self._height, self._width, self._channels)
         return images.permute(0, 3, 1, 2).float().div_(255)

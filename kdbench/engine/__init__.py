@@ -71,6 +71,8 @@ def run(
     started(made)
     cohorts = made.work(retry=retry)
     count = workers or (cores() if device == "cpu" else 1)
-    schedule = Schedule(cohorts, made.teachers(cohorts), Bench(cache_dir(), store.root, device), count, listener)
+    schedule = Schedule(
+        cohorts, made.teachers(cohorts), Bench(cache_dir(), store.root, device), count, listener
+    )
     records = schedule.run()
     return Run(made, tuple(records), schedule.claimed)

@@ -38,7 +38,11 @@ class Bug(KDBenchError):
     exit_code = ExitCode.BUG
 
     def __init__(self, crash: Crash) -> None:
-        super().__init__(f"{crash.kind}: {crash.message}", "this is a bug of kdbench", "please report it with the traceback")
+        super().__init__(
+            f"{crash.kind}: {crash.message}",
+            "this is a bug of kdbench",
+            "please report it with the traceback",
+        )
         self.trace = crash.trace
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -64,7 +68,12 @@ class Schedule:
     """
 
     def __init__(
-        self, cohorts: Sequence[Cohort], teachers: Sequence[TeacherJob], bench: Bench, count: int, listener: Listener
+        self,
+        cohorts: Sequence[Cohort],
+        teachers: Sequence[TeacherJob],
+        bench: Bench,
+        count: int,
+        listener: Listener,
     ) -> None:
         self.bench, self.listener, self.store = bench, listener, Store(bench.store)
         self.root = cohorts[0].root if cohorts else ""
@@ -75,7 +84,11 @@ class Schedule:
         self.errors: list[KDBenchError] = []
         self.records: list[Record] = []
         self.claimed = 0
-        self.workers = [Worker(bench) for _ in range(max(1, min(count, len(self.waiting))))] if self.waiting else []
+        self.workers = (
+            [Worker(bench) for _ in range(max(1, min(count, len(self.waiting))))]
+            if self.waiting
+            else []
+        )
 
     def run(self) -> list[Record]:
         """All records written.
@@ -116,7 +129,9 @@ class Schedule:
     def _next(self) -> _Task | None:
         """The first task whose teachers are there."""
         for task in self.waiting:
-            if isinstance(task.work, TeacherJob) or not self.open_teachers & {job.key for job in task.work.teachers}:
+            if isinstance(task.work, TeacherJob) or not self.open_teachers & {
+                job.key for job in task.work.teachers
+            }:
                 self.waiting.remove(task)
                 return task
         return None
@@ -124,13 +139,22 @@ class Schedule:
     def _claim(self, task: _Task) -> Cohort | None:
         """The cohort with the trials that are ours alone to answer."""
         assert isinstance(task.work, Cohort)
-        lost = next((self.lost_teachers[job.key] for job in task.work.teachers if job.key in self.lost_teachers), None)
+        lost = next(
+            (
+                self.lost_teachers[job.key]
+                for job in task.work.teachers
+                if job.key in self.lost_teachers
+            ),
+            None,
+        )
         if lost:
             return None
         ours = []
         for trial in task.work.trials:
             print_ = trial.question.fingerprint
-            if task.claims.enter_context(self.store.claim(print_)) and not self.store.answered(print_, trial.code):
+            if task.claims.enter_context(self.store.claim(print_)) and not self.store.answered(
+                print_, trial.code
+            ):
                 ours.append(trial)
             else:
                 self.claimed += 1
@@ -168,7 +192,9 @@ class Schedule:
         trial, step, silent = worker.place
         if isinstance(task.work, Cohort) and trial >= 0 and silent > task.work.step_seconds:
             worker.process.kill()
-            self._bury(worker, "timeout", f"step {step} took more than {task.work.step_seconds:g} s")
+            self._bury(
+                worker, "timeout", f"step {step} took more than {task.work.step_seconds:g} s"
+            )
 
     def _bury(self, worker: Worker, status: Status, reason: str) -> None:
         """Blame a trial for a dead worker, run the others again without it, and start a new worker."""
@@ -177,7 +203,11 @@ class Schedule:
         trial, step, _ = worker.place
         self.workers[self.workers.index(worker)] = Worker(self.bench)
         if isinstance(task.work, TeacherJob):
-            error = KDBenchError(f"training the teacher {task.work.network} {reason}", "its worker died", "see the system's log")
+            error = KDBenchError(
+                f"training the teacher {task.work.network} {reason}",
+                "its worker died",
+                "see the system's log",
+            )
             self.errors.append(error)
             self.lost_teachers[task.work.key] = error
             self.open_teachers.discard(task.work.key)
@@ -186,10 +216,14 @@ class Schedule:
         task.claims.close()
         if trial < 0 and len(trials) > 1:
             half = len(trials) // 2
-            self.waiting.extend(_Task(replace(task.work, trials=part)) for part in (trials[:half], trials[half:]))
+            self.waiting.extend(
+                _Task(replace(task.work, trials=part)) for part in (trials[:half], trials[half:])
+            )
             return
         guilty = trials[max(trial, 0)]
-        failure = Failure(kind=status, message=f"{guilty.source.name}: {reason}", where=f"step {step}")
+        failure = Failure(
+            kind=status, message=f"{guilty.source.name}: {reason}", where=f"step {step}"
+        )
         self._write(guilty.record(task.work.suite, status, worker.environment, failure=failure))
         if rest := tuple(one for one in trials if one is not guilty):
             self.waiting.append(_Task(replace(task.work, trials=rest)))
@@ -204,7 +238,15 @@ def _told(worker: Worker) -> tuple[str, str, float]:
     trial, step, _ = worker.place
     work = worker.task.work
     if isinstance(work, TeacherJob):
-        total = work.protocol.total_steps(work.protocol.rows or work.dataset.sizes["train"]) if work.protocol else 1
+        total = (
+            work.protocol.total_steps(work.protocol.rows or work.dataset.sizes["train"])
+            if work.protocol
+            else 1
+        )
         return f"teacher {work.network}", "cross-entropy", min(1.0, (step + 1) / total)
     total = work.protocol.total_steps(work.stream_rows)
-    return work.name, work.trials[trial].spec.name if trial >= 0 else "", min(1.0, (step + 1) / total)
+    return (
+        work.name,
+        work.trials[trial].spec.name if trial >= 0 else "",
+        min(1.0, (step + 1) / total),
+    )

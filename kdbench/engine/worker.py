@@ -111,7 +111,13 @@ def _work(pipe: Connection, crumb: Any, bench: Bench) -> None:  # noqa: ANN401 -
     torch.set_num_threads(1)
     here = Workbench(bench.cache, Store(bench.store), torch.device(bench.device))
     if here.device.type == "cuda" and not torch.cuda.is_available():
-        pipe.send(DeviceError("no CUDA device is available", "torch sees none", "leave --device out to run on the CPU"))
+        pipe.send(
+            DeviceError(
+                "no CUDA device is available",
+                "torch sees none",
+                "leave --device out to run on the CPU",
+            )
+        )
         return
     pipe.send(environment(here.device))
     while True:
@@ -132,7 +138,9 @@ def _answer(payload: tuple[Any, ...], here: Any, crumb: Any) -> Answer:  # noqa:
     try:
         match payload:
             case (TeacherJob() as job, root):
-                here.watch = lambda _, step: crumb.__setitem__(slice(None), [-1, step, time.monotonic()])
+                here.watch = lambda _, step: crumb.__setitem__(
+                    slice(None), [-1, step, time.monotonic()]
+                )
                 here.train_teacher(job, root)
                 return None
             case (Cohort() as cohort,):

@@ -47,12 +47,18 @@ class Cell:
     @property
     def rows(self) -> int:
         """Rows of the transfer set, 0 where no record says."""
-        return max((record.rows for record in (*self.answers.values(), *self.failures.values())), default=0)
+        return max(
+            (record.rows for record in (*self.answers.values(), *self.failures.values())), default=0
+        )
 
     @property
     def settings(self) -> str:
         """Where the hyperparameters are from, in the records' words."""
-        return "; ".join(sorted({record.settings for record in (*self.answers.values(), *self.failures.values())}))
+        return "; ".join(
+            sorted(
+                {record.settings for record in (*self.answers.values(), *self.failures.values())}
+            )
+        )
 
     def matches(self, text: str) -> bool:
         """Whether `text`, a method with or without options, means this cell."""
@@ -94,10 +100,19 @@ def _cell(by_seed: Mapping[int, list[tuple[str, Record]]], stale: Collection[str
             failures[seed] = current[-1]
         else:
             old.add(seed)
-        if len({fingerprint([record.quality, record.fidelity, record.logits]) for record in fine}) > 1:
-            told = ", ".join(f"{record.quality.get('accuracy', float('nan')):.6g}" for record in fine)
-            remarks.append(f"seed {seed} has {len(fine)} answers that differ (accuracy {told}); the latest counts")
+        if (
+            len({fingerprint([record.quality, record.fidelity, record.logits]) for record in fine})
+            > 1
+        ):
+            told = ", ".join(
+                f"{record.quality.get('accuracy', float('nan')):.6g}" for record in fine
+            )
+            remarks.append(
+                f"seed {seed} has {len(fine)} answers that differ (accuracy {told}); the latest counts"
+            )
         if left := len(by_seed[seed]) - len(current):
-            remarks.append(f"seed {seed}: {left} stale record{'s' * (left > 1)}, made by other code, left out")
+            remarks.append(
+                f"seed {seed}: {left} stale record{'s' * (left > 1)}, made by other code, left out"
+            )
     question = next(iter(by_seed.values()))[0][1].question
     return Cell(question, answers, failures, frozenset(old), tuple(remarks))

@@ -14,7 +14,9 @@ _SAME = " (=)"  # all seeds gave the same value
 
 def render(board: Board, width: int) -> str:
     """Tables with accuracy, gain over the first baseline, agreement, KL, step and overhead; nothing is wider."""
-    blocks = [_table(table, board.spec.baselines, width) for table in (*board.tables, *board.partial)]
+    blocks = [
+        _table(table, board.spec.baselines, width) for table in (*board.tables, *board.partial)
+    ]
     if board.absent:
         blocks.append(_wrap(f"no full trial yet: {len(board.absent)} of the suite's pairs", width))
     return "\n\n".join(blocks) + "\n" if blocks else "no trial yet\n"
@@ -44,7 +46,10 @@ def _table(table: Table, baselines: tuple[str, ...], width: int) -> str:
     ]
     if len(told) > _GAP_LINES:
         told[_GAP_LINES:] = [f"and {len(told) - _GAP_LINES} more that are not ranked"]
-    told += [*table.remarks, *(f"{row.name}: {remark}" for row in table.rows for remark in row.remarks)]
+    told += [
+        *table.remarks,
+        *(f"{row.name}: {remark}" for row in table.rows for remark in row.remarks),
+    ]
     return "\n".join([*lines, *(_wrap(plain(line), width) for line in told)])
 
 
@@ -60,7 +65,9 @@ def _cells(row: Row, baselines: tuple[str, ...]) -> list[str]:
         str(len(row.seeds)),
     ]
     if baselines:
-        cells.insert(2, spread(row.gains.get(baselines[0]), 2, scale=100, sign=True, identical=_SAME))
+        cells.insert(
+            2, spread(row.gains.get(baselines[0]), 2, scale=100, sign=True, identical=_SAME)
+        )
     return cells
 
 

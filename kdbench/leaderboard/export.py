@@ -27,7 +27,11 @@ def to_csv(board: Board) -> str:
     """A header and a line a row of the full board; the same columns whatever a row lacks."""
     names = {name for table in board.tables for row in table.rows for name in row.metrics}
     metrics = [*_FIRST, *sorted(names - set(_FIRST))]
-    lines = [_line(table, row, metrics, board.spec.baselines) for table in board.tables for row in table.rows]
+    lines = [
+        _line(table, row, metrics, board.spec.baselines)
+        for table in board.tables
+        for row in table.rows
+    ]
     intervals = [*metrics, *(f"gain_over_{text}" for text in board.spec.baselines), "overhead"]
     header = [*_WHO, *(name + end for name in intervals for end in ("", "_low", "_high")), *_SIZES]
     text = io.StringIO()
@@ -82,7 +86,9 @@ def to_json(board: Board) -> str:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    shared = table.question.model_dump(mode="json", exclude={"method", "hyperparameters", "quiz", "seed"})
+    shared = table.question.model_dump(
+        mode="json", exclude={"method", "hyperparameters", "quiz", "seed"}
+    )
     return shared | {
         "key": table.key,
         "seeds": list(table.seeds),
@@ -91,7 +97,11 @@ def _table(table: Table) -> dict[str, Any]:
         "remarks": list(table.remarks),
         "rows": [_row(table, row) for row in table.rows],
         "gaps": [
-            {"name": gap.name, "done": list(gap.done), "missing": [{"seed": s, "why": why} for s, why in gap.missing]}
+            {
+                "name": gap.name,
+                "done": list(gap.done),
+                "missing": [{"seed": s, "why": why} for s, why in gap.missing],
+            }
             for gap in table.gaps
         ],
     }
@@ -108,7 +118,10 @@ def _row(table: Table, row: Row) -> dict[str, Any]:
         "settings": row.settings,
         "baseline": row.baseline,
         "seeds": list(row.seeds),
-        "values": {name: {str(s): stored(v) for s, v in by_seed.items()} for name, by_seed in row.values.items()},
+        "values": {
+            name: {str(s): stored(v) for s, v in by_seed.items()}
+            for name, by_seed in row.values.items()
+        },
         "metrics": {name: _estimate(estimate) for name, estimate in row.metrics.items()},
         "gains": {text: _estimate(estimate) for text, estimate in row.gains.items()},
         "cost": cost

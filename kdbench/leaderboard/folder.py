@@ -11,7 +11,11 @@ _ROUNDING = 1e-12
 
 def files(board: Board) -> dict[str, bytes]:
     """Content of each file by name, UTF-8."""
-    texts = {"README.md": board.markdown(), "leaderboard.csv": board.csv(), "leaderboard.json": board.json()}
+    texts = {
+        "README.md": board.markdown(),
+        "leaderboard.csv": board.csv(),
+        "leaderboard.json": board.json(),
+    }
     return {name: text.encode() for name, text in texts.items()}
 
 
@@ -36,7 +40,9 @@ def check(board: Board, folder: Path) -> list[str]:
         if not path.is_file():
             wrong.append(f"{name} is missing")
         elif (found := path.read_bytes()) != content:
-            same = zip(found.splitlines(keepends=True), content.splitlines(keepends=True), strict=False)
+            same = zip(
+                found.splitlines(keepends=True), content.splitlines(keepends=True), strict=False
+            )
             line = next((i for i, (a, b) in enumerate(same, 1) if a != b), None)
             where = f"first at line {line}" if line else "one is cut short"
             wrong.append(f"{name} differs from what the records give, {where}")

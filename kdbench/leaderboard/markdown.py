@@ -30,7 +30,9 @@ def render(board: Board) -> str:
         blocks.append("No trial of the full protocol yet.")
     if board.absent:
         blocks.append("## Not yet tried")
-        blocks.append("\n".join(f"- {markdown(dataset)}: {markdown(pair)}" for dataset, pair in board.absent))
+        blocks.append(
+            "\n".join(f"- {markdown(dataset)}: {markdown(pair)}" for dataset, pair in board.absent)
+        )
     if board.partial:
         blocks += ["## Not the full protocol", words.partial(board)]
         for table in board.partial:
@@ -53,9 +55,17 @@ def _table(table: Table, spec: BoardSpec, level: str) -> list[str]:
     if table.rows:
         cells = [_cells(row, spec, several) for row in table.rows]
         align = ["left", *["right"] * (len(cells[0]) - 2), "left"]
-        blocks.append(tabulate(cells, _header(spec), tablefmt="pipe", disable_numparse=True, colalign=align))
-    notes = [f"- {markdown(row.name)}: {markdown(row.note, 2000)}" for row in table.rows if row.note]
-    notes += [f"- {markdown(row.name)}: {markdown(remark)}." for row in table.rows for remark in row.remarks]
+        blocks.append(
+            tabulate(cells, _header(spec), tablefmt="pipe", disable_numparse=True, colalign=align)
+        )
+    notes = [
+        f"- {markdown(row.name)}: {markdown(row.note, 2000)}" for row in table.rows if row.note
+    ]
+    notes += [
+        f"- {markdown(row.name)}: {markdown(remark)}."
+        for row in table.rows
+        for remark in row.remarks
+    ]
     notes += [f"- {markdown(remark)}." for remark in table.remarks]
     if notes:
         blocks.append("\n".join(notes))
@@ -69,7 +79,9 @@ def _gaps(table: Table) -> list[str]:
     lines = []
     for one in table.gaps:
         reasons = "; ".join(f"{seeds} {markdown(reason)}" for seeds, reason in words.gap(one))
-        lines.append(f"- {markdown(one.name)}: {len(one.done)} of {len(table.seeds)} seeds; {reasons}.")
+        lines.append(
+            f"- {markdown(one.name)}: {len(one.done)} of {len(table.seeds)} seeds; {reasons}."
+        )
     return lines
 
 

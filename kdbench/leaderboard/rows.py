@@ -30,9 +30,23 @@ def row(
         theirs = _values(other, seeds).get("accuracy")
         if other is not cell and accuracy is not None and theirs is not None:
             gains[text] = paired(accuracy, theirs)
-    classes = sorted({hardware.index(hardware_of(record)) for record in records if record.cost or record.deployed})
-    remarks = [] if len(classes) < 2 else ["trials ran on different hardware, so their times are not averaged"]
-    reasons = {record.cost.why_not or "no reason given" for record in records if record.cost and not record.cost.valid}
+    classes = sorted(
+        {
+            hardware.index(hardware_of(record))
+            for record in records
+            if record.cost or record.deployed
+        }
+    )
+    remarks = (
+        []
+        if len(classes) < 2
+        else ["trials ran on different hardware, so their times are not averaged"]
+    )
+    reasons = {
+        record.cost.why_not or "no reason given"
+        for record in records
+        if record.cost and not record.cost.valid
+    }
     remarks += [f"times are not comparable: {reason}" for reason in sorted(reasons)]
     timed = len(classes) == 1 and not reasons
     deployed = [record.deployed for record in records if record.deployed]

@@ -33,4 +33,8 @@ class BoardSpec(Frozen):
     @property
     def wanted(self) -> tuple[tuple[str, str], ...]:
         """Every expected data set and pair, as questions write them."""
-        return tuple((str(Spec.parse(d)), str(Pair.parse(pair))) for d in self.datasets for pair in self.pairs)
+        return tuple(
+            (str(Spec.parse(d)), str(Pair.parse(pair)))
+            for d in self.datasets
+            for pair in self.pairs
+        )

@@ -11,7 +11,9 @@ from kdbench.leaderboard.spec import BoardSpec
 from kdbench.record import Record, Spec
 
 
-def build(records: Iterable[Record], spec: BoardSpec | None = None, *, stale: Collection[str] = ()) -> Board:
+def build(
+    records: Iterable[Record], spec: BoardSpec | None = None, *, stale: Collection[str] = ()
+) -> Board:
     """The leaderboard of these records.
 
     Args:
@@ -38,7 +40,11 @@ def build(records: Iterable[Record], spec: BoardSpec | None = None, *, stale: Co
 def _place(table: Table, spec: BoardSpec) -> tuple[int, str, str, str]:
     """In the suite's order, then by name."""
     where = (table.question.dataset, table.pair)
-    return (spec.wanted.index(where) if where in spec.wanted else len(spec.wanted), *where, table.key)
+    return (
+        spec.wanted.index(where) if where in spec.wanted else len(spec.wanted),
+        *where,
+        table.key,
+    )
 
 
 def _table(key: str, cells: Sequence[Cell], spec: BoardSpec) -> Table:
@@ -47,20 +53,40 @@ def _table(key: str, cells: Sequence[Cell], spec: BoardSpec) -> Table:
     tried = frozenset[int]().union(*(cell.seeds for cell in cells))
     seeds = tuple(sorted(set(spec.seeds) if spec.seeds and question.full else tried))
     complete = [cell for cell in cells if set(seeds) <= set(cell.answers)]
-    roles = {cell: text for quiz in {c.question.quiz for c in cells} for text, cell in _baselines(cells, quiz, spec)}
+    roles = {
+        cell: text
+        for quiz in {c.question.quiz for c in cells}
+        for text, cell in _baselines(cells, quiz, spec)
+    }
     used = [cell.answers[seed] for cell in complete for seed in seeds]
-    hardware = tuple(sorted({hardware_of(record) for record in used if record.cost or record.deployed}))
+    hardware = tuple(
+        sorted({hardware_of(record) for record in used if record.cost or record.deployed})
+    )
     rows = []
     for cell in complete:
-        theirs = {text: other for text, other in _baselines(cells, cell.question.quiz, spec) if other in complete}
+        theirs = {
+            text: other
+            for text, other in _baselines(cells, cell.question.quiz, spec)
+            if other in complete
+        }
         rows.append(row(names[cell], roles.get(cell, ""), cell, seeds, theirs, hardware, spec))
-    rows.sort(key=lambda row: (-row.metrics["accuracy"].mean if "accuracy" in row.metrics else 1.0, row.name))
+    rows.sort(
+        key=lambda row: (
+            -row.metrics["accuracy"].mean if "accuracy" in row.metrics else 1.0,
+            row.name,
+        )
+    )
     gaps = [_gap(names[cell], cell, seeds) for cell in cells if cell not in complete]
     if question.full:
         gaps += [
-            Gap(name=name, done=(), missing=tuple((s, "no record") for s in seeds)) for name in _holes(cells, spec)
+            Gap(name=name, done=(), missing=tuple((s, "no record") for s in seeds))
+            for name in _holes(cells, spec)
         ]
-    teachers = {r.teacher.weights: r.teacher for r in sorted(used, key=lambda r: r.question.seed) if r.teacher}
+    teachers = {
+        r.teacher.weights: r.teacher
+        for r in sorted(used, key=lambda r: r.question.seed)
+        if r.teacher
+    }
     remarks = [f"{names[cell]}: {remark}" for cell in cells for remark in cell.remarks]
     if tried - set(seeds):
         remarks.append(f"seeds {_list(tried - set(seeds))} are not the suite's and are left out")
@@ -80,17 +106,23 @@ def _names(cells: Sequence[Cell]) -> dict[Cell, str]:
     rows: dict[float, int] = defaultdict(int)
     for cell in cells:
         rows[cell.question.quiz] = max(rows[cell.question.quiz], cell.rows)
-    kind = {quiz: f"{count} rows" if count else f"quiz split {quiz:g}" for quiz, count in rows.items()}
+    kind = {
+        quiz: f"{count} rows" if count else f"quiz split {quiz:g}" for quiz, count in rows.items()
+    }
     kinds: dict[tuple[str, float], list[Cell]] = defaultdict(list)
     for cell in cells:
         kinds[cell.question.method, cell.question.quiz].append(cell)
     names: dict[Cell, str] = {}
     for (method, quiz), same in kinds.items():
         keys = {key for cell in same for key in cell.question.hyperparameters}
-        differ = sorted(k for k in keys if len({repr(c.question.hyperparameters.get(k, ...)) for c in same}) > 1)
+        differ = sorted(
+            k for k in keys if len({repr(c.question.hyperparameters.get(k, ...)) for c in same}) > 1
+        )
         for cell in same:
             have: dict[str, Any] = cell.question.hyperparameters
-            name = str(Spec(method, tuple((key, frozen(have[key])) for key in differ if key in have)))
+            name = str(
+                Spec(method, tuple((key, frozen(have[key])) for key in differ if key in have))
+            )
             names[cell] = f"{name} ({kind[quiz]})" if quiz else name
     return names
 
@@ -100,7 +132,9 @@ def _baselines(cells: Sequence[Cell], quiz: float, spec: BoardSpec) -> list[tupl
     found = []
     for text in spec.baselines:
         same = [cell for cell in cells if cell.question.quiz == quiz and cell.matches(text)]
-        if len(same) > 1:  # the suite's own, not one that was asked for with other hyperparameters beside it
+        if (
+            len(same) > 1
+        ):  # the suite's own, not one that was asked for with other hyperparameters beside it
             same = [cell for cell in same if cell.settings != "set by hand"]
         if len(same) == 1:
             found.append((text, same[0]))
@@ -110,7 +144,10 @@ def _baselines(cells: Sequence[Cell], quiz: float, spec: BoardSpec) -> list[tupl
 def _holes(cells: Sequence[Cell], spec: BoardSpec) -> list[str]:
     """Expected methods, and baselines of each quiz split, of which no trial was ever tried."""
     question = cells[0].question
-    if spec.wanted and (question.dataset, f"{question.teacher}:{question.student}") not in spec.wanted:
+    if (
+        spec.wanted
+        and (question.dataset, f"{question.teacher}:{question.student}") not in spec.wanted
+    ):
         return []
     holes = [text for text in spec.methods if not any(cell.matches(text) for cell in cells)]
     for quiz in sorted({cell.question.quiz for cell in cells} - {0.0}):
@@ -122,7 +159,11 @@ def _holes(cells: Sequence[Cell], spec: BoardSpec) -> list[str]:
 
 def _gap(name: str, cell: Cell, seeds: Sequence[int]) -> Gap:
     missing = [(seed, _reason(cell, seed)) for seed in seeds if seed not in cell.answers]
-    return Gap(name=name, done=tuple(seed for seed in seeds if seed in cell.answers), missing=tuple(missing))
+    return Gap(
+        name=name,
+        done=tuple(seed for seed in seeds if seed in cell.answers),
+        missing=tuple(missing),
+    )
 
 
 def _reason(cell: Cell, seed: int) -> str:
@@ -130,7 +171,11 @@ def _reason(cell: Cell, seed: int) -> str:
     if record is None:
         return "stale, made by other code" if seed in cell.stale else "no record"
     failure = record.failure
-    return record.status if failure is None else f"{record.status} in {failure.where}: {failure.message}"
+    return (
+        record.status
+        if failure is None
+        else f"{record.status} in {failure.where}: {failure.message}"
+    )
 
 
 def _list(seeds: Iterable[int]) -> str:

@@ -32,12 +32,19 @@ def figures(value: float, count: int = 3) -> str:
     """
     if not value:
         return "0"
-    size = math.floor(math.log10(abs(float(f"{value:.{count - 1}e}"))))  # after rounding: 9.9996 has two digits
+    size = math.floor(
+        math.log10(abs(float(f"{value:.{count - 1}e}")))
+    )  # after rounding: 9.9996 has two digits
     return fixed(value, max(0, count - 1 - size))
 
 
 def spread(
-    estimate: Estimate | None, digits: int, *, scale: float = 1.0, sign: bool = False, identical: str = IDENTICAL
+    estimate: Estimate | None,
+    digits: int,
+    *,
+    scale: float = 1.0,
+    sign: bool = False,
+    identical: str = IDENTICAL,
 ) -> str:
     """Mean ± half-width of its interval; with the word for it where all values are identical; alone where n is 1."""
     if estimate is None:

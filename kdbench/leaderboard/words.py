@@ -43,19 +43,28 @@ def teacher(table: Table) -> str:
     if not table.teachers:
         return f"{origin}."
     accuracies = [card.quality["accuracy"] for card in table.teachers if "accuracy" in card.quality]
-    size = (
-        f"{table.teachers[0].parameters:,} parameters, {figures(table.teachers[0].multiply_adds / 1e6)} M multiply-adds"
-    )
+    size = f"{table.teachers[0].parameters:,} parameters, {figures(table.teachers[0].multiply_adds / 1e6)} M multiply-adds"
     which = "weights " + ", ".join(card.weights[:12] for card in table.teachers)
-    shared = "one teacher a seed" if protocol is not None and protocol.seed == "trial" else "one teacher for all seeds"
+    shared = (
+        "one teacher a seed"
+        if protocol is not None and protocol.seed == "trial"
+        else "one teacher for all seeds"
+    )
     accuracy = f"accuracy {fixed(100 * mean(accuracies).mean, 2)} %, " if accuracies else ""
     return f"{accuracy}{size}, {which} ({shared}); {origin}."
 
 
 def rows(table: Table) -> str:
     """How many rows teach, and what is measured."""
-    question, counts = table.question, sorted({row.rows for row in table.rows if not row.question.quiz})
-    held = f", {question.evaluation.validation_rows} rows held out" if question.evaluation.validation_rows else ""
+    question, counts = (
+        table.question,
+        sorted({row.rows for row in table.rows if not row.question.quiz}),
+    )
+    held = (
+        f", {question.evaluation.validation_rows} rows held out"
+        if question.evaluation.validation_rows
+        else ""
+    )
     several = " or ".join(map(str, counts)) if counts else "an unknown number of"
     return f"{several} training rows{held}; measured on the {question.evaluation.split} split"
 
@@ -63,7 +72,9 @@ def rows(table: Table) -> str:
 def gap(one: Gap) -> list[tuple[str, str]]:
     """Each reason once, with the seeds it holds for."""
     reasons = dict.fromkeys(reason for _, reason in one.missing)
-    return [(_seeds([seed for seed, why in one.missing if why == reason]), reason) for reason in reasons]
+    return [
+        (_seeds([seed for seed, why in one.missing if why == reason]), reason) for reason in reasons
+    ]
 
 
 def seeds(table: Table) -> str:
@@ -80,8 +91,13 @@ def _seeds(values: list[int]) -> str:
 
 def share(question: Question) -> str:
     """Why a table is not of the full protocol."""
-    protocols = [p for p in (question.protocol, question.teacher_protocol) if p is not None and not p.full]
-    told = dict.fromkeys(f"{p.steps} steps" if p.steps else f"{100 * p.budget:.4g} % of the budget" for p in protocols)
+    protocols = [
+        p for p in (question.protocol, question.teacher_protocol) if p is not None and not p.full
+    ]
+    told = dict.fromkeys(
+        f"{p.steps} steps" if p.steps else f"{100 * p.budget:.4g} % of the budget"
+        for p in protocols
+    )
     return " and ".join(told)
 
 

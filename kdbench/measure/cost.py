@@ -29,7 +29,9 @@ def summarise_rounds(
     machine that slows down for a while slows both; None where there is no baseline. Its interval needs six rounds.
     """
     methods = {method: None for one in rounds for method in one}  # in order of appearance
-    steps = [{method: math.fsum(phases.values()) for method, phases in one.items()} for one in rounds]
+    steps = [
+        {method: math.fsum(phases.values()) for method, phases in one.items()} for one in rounds
+    ]
     return {method: _timing(method, rounds, steps, baseline, batch_size) for method in methods}
 
 
@@ -42,10 +44,16 @@ def _timing(
 ) -> Timing:
     own = [one[method] for one in rounds if method in one]
     step = statistics.median([one[method] for one in steps if method in one])
-    ratios = [one[method] / one[baseline] for one in steps if baseline is not None and {method, baseline} <= one.keys()]
+    ratios = [
+        one[method] / one[baseline]
+        for one in steps
+        if baseline is not None and {method, baseline} <= one.keys()
+    ]
     return Timing(
         step_ms=step,
-        parts_ms={phase: statistics.median([one.get(phase, 0.0) for one in own]) for phase in own[0]},
+        parts_ms={
+            phase: statistics.median([one.get(phase, 0.0) for one in own]) for phase in own[0]
+        },
         images_per_second=1000 * batch_size / step,
         overhead=statistics.median(ratios) if ratios else None,
         overhead_interval=median_interval(ratios),

@@ -17,7 +17,9 @@ BINS = 15
 _ROWS = 4096  # rows at a time in float64: bounds the memory, changes no value beyond the last bits
 
 
-def quality(logits: Float[Tensor, "rows classes"], target: Int[Tensor, " rows"]) -> dict[str, float]:
+def quality(
+    logits: Float[Tensor, "rows classes"], target: Int[Tensor, " rows"]
+) -> dict[str, float]:
     """Accuracy and top5 (fractions), nll (nats), brier (in [0, 2]), ece and ece_adaptive (in [0, 1]).
 
     top5 is top-min(5, classes). ece: 15 equal-width bins (low, high] of the largest probability, weighted mean of
@@ -34,11 +36,15 @@ def quality(logits: Float[Tensor, "rows classes"], target: Int[Tensor, " rows"])
     for part, label in _parts(logits, target):
         log_p = part.log_softmax(1)
         own = label[:, None]
-        ahead = (part > part.gather(1, own)) | ((part == part.gather(1, own)) & (torch.arange(part.shape[1]) < own))
+        ahead = (part > part.gather(1, own)) | (
+            (part == part.gather(1, own)) & (torch.arange(part.shape[1]) < own)
+        )
         place = ahead.sum(1)
         error = log_p.exp().scatter_add(1, own, torch.full_like(own, -1, dtype=torch.float64))
         nll = -log_p.gather(1, own).sum()
-        sums += torch.stack([(place == 0).sum(), (place < 5).sum(), nll, error.square().sum()]).double()
+        sums += torch.stack(
+            [(place == 0).sum(), (place < 5).sum(), nll, error.square().sum()]
+        ).double()
         confidence.append(log_p.amax(1).exp())
         correct.append((place == 0).double())
     sure, right = torch.cat(confidence), torch.cat(correct)
@@ -48,7 +54,9 @@ def quality(logits: Float[Tensor, "rows classes"], target: Int[Tensor, " rows"])
     _, group = torch.unique(sure, return_inverse=True)  # numbered by rising confidence
     shared = torch.bincount(group, right) / torch.bincount(group)
     ordered, order = group.sort()
-    values["ece_adaptive"] = _calibration_error(sure[order], shared[ordered], torch.arange(n) * BINS // n)
+    values["ece_adaptive"] = _calibration_error(
+        sure[order], shared[ordered], torch.arange(n) * BINS // n
+    )
     return values
 
 
@@ -85,9 +93,13 @@ def fidelity(
     """
     n = _rows(student, target)
     if _rows(teacher, target) != n or student.shape != teacher.shape:
-        raise ValueError(f"logits of student {tuple(student.shape)} and teacher {tuple(teacher.shape)} differ in shape")
+        raise ValueError(
+            f"logits of student {tuple(student.shape)} and teacher {tuple(teacher.shape)} differ in shape"
+        )
     sums = torch.zeros(8, dtype=torch.float64)
-    for (ours, label), (theirs, _) in zip(_parts(student, target), _parts(teacher, target), strict=True):
+    for (ours, label), (theirs, _) in zip(
+        _parts(student, target), _parts(teacher, target), strict=True
+    ):
         s, t = ours.log_softmax(1), theirs.log_softmax(1)
         same, wrong = ours.argmax(1) == theirs.argmax(1), theirs.argmax(1) != label
         p, q, middle = s.exp(), t.exp(), torch.logaddexp(s, t) - math.log(2)
@@ -109,19 +121,26 @@ def fidelity(
     return values
 
 
-def linear_cka(ours: Float[Tensor, "rows dim"], theirs: Float[Tensor, "rows other"]) -> float | None:
+def linear_cka(
+    ours: Float[Tensor, "rows dim"], theirs: Float[Tensor, "rows other"]
+) -> float | None:
     """Linear centred kernel alignment of two sets of features, in [0, 1]; None where one does not vary."""
     x, y = ours.cpu().double(), theirs.cpu().double()
     centred = [features - features.mean(0) for features in (x, y)]
     # Below this share of its power a feature set is constant up to rounding, and 0/0 would come out as noise.
-    if any(c.square().sum() <= 1e-24 * raw.square().sum() for c, raw in zip(centred, (x, y), strict=True)):
+    if any(
+        c.square().sum() <= 1e-24 * raw.square().sum()
+        for c, raw in zip(centred, (x, y), strict=True)
+    ):
         return None
     a, b = centred
     cross, own, other = (torch.linalg.matrix_norm(g) for g in (a.T @ b, a.T @ a, b.T @ b))
     return min(1.0, float(cross**2 / (own * other)))
 
 
-def _kl(p: Float[Tensor, "rows classes"], log_ratio: Float[Tensor, "rows classes"]) -> Float[Tensor, " rows"]:
+def _kl(
+    p: Float[Tensor, "rows classes"], log_ratio: Float[Tensor, "rows classes"]
+) -> Float[Tensor, " rows"]:
     """KL(p||q) of each row, nats, from log p - log q; a p that underflows to 0 adds 0, as logarithms stay finite."""
     return (p * log_ratio).sum(1).clamp_min(0)
 
@@ -134,9 +153,13 @@ def _calibration_error(sure: Tensor, right: Tensor, index: Tensor) -> float:
 def _rows(logits: Tensor, target: Tensor) -> int:
     """Number of rows, after the checks that every metric relies on."""
     if logits.ndim != 2 or target.shape != logits.shape[:1] or not len(target):
-        raise ValueError(f"expected logits [rows, classes] and a class a row: {logits.shape}, {target.shape}")
+        raise ValueError(
+            f"expected logits [rows, classes] and a class a row: {logits.shape}, {target.shape}"
+        )
     if not logits.isfinite().all():
-        raise ContractError("logits are not finite", "NaN or overflow: no metric of them means anything")
+        raise ContractError(
+            "logits are not finite", "NaN or overflow: no metric of them means anything"
+        )
     if target.min() < 0 or target.max() >= logits.shape[1]:
         raise ValueError(f"a target lies outside of the {logits.shape[1]} classes")
     return len(target)

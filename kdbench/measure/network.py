@@ -54,7 +54,9 @@ def sweep(
             logits.append(rows.float().cpu())
     kept = torch.cat(logits)
     if not kept.isfinite().all():
-        raise ContractError(f"{type(network).__name__} gave logits that are not finite", "NaN or overflow")
+        raise ContractError(
+            f"{type(network).__name__} gave logits that are not finite", "NaN or overflow"
+        )
     return Sweep(kept, torch.cat(pooled) if pooled else None)
 
 
@@ -82,10 +84,14 @@ def deployed_speed(
         least: Fewest windows the median is taken over.
     """
     where = torch.device(device)
-    images = torch.rand((batch_size, *image_shape), generator=torch.Generator().manual_seed(0)).to(where)
+    images = torch.rand((batch_size, *image_shape), generator=torch.Generator().manual_seed(0)).to(
+        where
+    )
     settle = _settle(where)
     with _evaluating(network):
-        single, many = (_median_ms(network, rows, settle, seconds / 2, least) for rows in (images[:1], images))
+        single, many = (
+            _median_ms(network, rows, settle, seconds / 2, least) for rows in (images[:1], images)
+        )
     return Speed(single, 1000 * batch_size / many)
 
 
@@ -103,10 +109,14 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _settle(device: torch.device) -> Callable[[], None]:
-    return (lambda: None) if device.type == "cpu" else (lambda: torch.accelerator.synchronize(device))
+    return (
+        (lambda: None) if device.type == "cpu" else (lambda: torch.accelerator.synchronize(device))
+    )
 
 
-def _median_ms(network: nn.Module, rows: Tensor, settle: Callable[[], None], seconds: float, least: int) -> float:
+def _median_ms(
+    network: nn.Module, rows: Tensor, settle: Callable[[], None], seconds: float, least: int
+) -> float:
     """Median milliseconds a pass over windows of several passes, after a quarter of the time as warm-up."""
     start, passes = time.perf_counter(), 0
     while not passes or time.perf_counter() - start < seconds / 4:

@@ -144,10 +144,12 @@ def _sizes(network: Spec, image_size: tuple[int, int], facts: _Facts) -> Iterato
 
 
 def _check_patches(model: nn.Module, size: tuple[int, int]) -> None:
-    """Raise where patches would not cover the image: timm cuts off what is left over."""
-    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
-    if patch is not None and any(side % step for side, step in zip(size, to_2tuple(patch), strict=True)):
-        raise Misfit(f"patches of {to_2tuple(patch)} do not divide {size}")
+    """Raise where patches that lie side by side would not cover the image: what is left over would be cut off."""
+    patch = getattr(getattr(model, "patch_embed", None), "proj", None)
+    if not isinstance(patch, nn.Conv2d) or patch.kernel_size != patch.stride:
+        return
+    if any(side % step for side, step in zip(size, patch.stride, strict=True)):
+        raise Misfit(f"patches of {patch.stride} do not cover {size}")
 
 
 def _built(network: Spec, num_classes: int, channels: int, img_size: object, pretrained: bool = False) -> nn.Module:

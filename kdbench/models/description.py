@@ -30,7 +30,7 @@ def describe(network: Network) -> Description:
         >>> gray = {"image_shape": (1, 8, 8), "mean": [0.3], "std": [0.4]}
         >>> network = create(Spec("test_resnet"), num_classes=10, **gray)
         >>> describe(network)["params"]
-        373658
+        373370
     """
     model = network.model
     shapes = sorted((name, list(tensor.shape)) for name, tensor in [*model.named_parameters(), *model.named_buffers()])

@@ -1,7 +1,7 @@
 """A timm network that normalises for itself and says logits, pooled features and hints in one forward pass."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
@@ -78,6 +78,15 @@ class Network(nn.Module):
             images: In [0, 1], of the data set's size.
             hints: Whether the maps are asked for.
         """
+        logits, pooled, maps = self.tensors(images, hints)
+        if hints:
+            return Outputs(logits=logits, pooled=pooled, hints=maps)
+        return Outputs(logits=logits, pooled=pooled)
+
+    def tensors(
+        self, images: Float[Tensor, "batch channels height width"], hints: bool = False
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Logits, pooled features and maps (none without `hints`), bare, so that `torch.compile` takes it whole."""
         x = self.prepared(images)
         maps: list[Tensor] = []
         if hints:
@@ -88,12 +97,9 @@ class Network(nn.Module):
         head = self._part("forward_head")
         if self.plan.direct:
             pooled = head(x, pre_logits=True).flatten(1)
-            logits = self.classify(pooled)
-        else:
-            logits, inputs = overheard(classifiers(self.model), lambda: head(x))
-            pooled = inputs[0] if self.plan.shared else torch.cat(inputs, 1)
-        said = Outputs(logits=logits, pooled=pooled)
-        return replace(said, hints=tuple(maps)) if hints else said
+            return self.classify(pooled), pooled, tuple(maps)
+        logits, inputs = overheard(classifiers(self.model), lambda: head(x))
+        return logits, inputs[0] if self.plan.shared else torch.cat(inputs, 1), tuple(maps)
 
     def prepared(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels h w"]:
         """What the bare network reads: resized where it must be (bilinear, antialiased), then normalised."""

@@ -44,7 +44,7 @@ def surveyed(model: nn.Module, image_shape: tuple[int, int, int], input_size: tu
             raise Unsupported(f"{name} cannot be read", f"it has no {part}", "name another network")
     # One kernel for attention throughout: kernels differ in the last bits, and not every one is counted everywhere.
     with torch.no_grad(), torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
-        twin = _stirred(copy.deepcopy(model)).eval()
+        twin = _stirred(copy.deepcopy(model)).eval().requires_grad_(False)
         images = _pattern(2, *image_shape)
         plan = Plan(image_shape=image_shape, input_size=input_size, taps=(), hints=(), pooled_dims=())
         x = _reader(twin, plan).prepared(images)

@@ -17,7 +17,9 @@ PROTOCOL_VERSION = 1
 
 def canonical(value: Any) -> str:  # noqa: ANN401 - any JSON
     """The one JSON text of `value`: keys sorted, no spaces, shortest floats, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def fingerprint(value: Any) -> str:  # noqa: ANN401 - any JSON
@@ -125,12 +127,16 @@ class Evaluation(Frozen):
     @model_validator(mode="after")
     def _has_rows(self) -> "Evaluation":
         if not self.validation_rows and (self.curve or self.split == "validation"):
-            raise ValueError("validation_rows must be above 0 for a curve or for split = 'validation'")
+            raise ValueError(
+                "validation_rows must be above 0 for a curve or for split = 'validation'"
+            )
         return self
 
 
 _SCHEME = r"(?:hf-hub:|hf_hub:|local-dir:)?"
-_PAIR = re.compile(rf"(?P<teacher>(?:[1-9]\d*\*)?{_SCHEME}[^:\[\]]+(?:\[[^\]]*\])?):(?P<student>{_SCHEME}[^:\[\]]+(?:\[[^\]]*\])?)")
+_PAIR = re.compile(
+    rf"(?P<teacher>(?:[1-9]\d*\*)?{_SCHEME}[^:\[\]]+(?:\[[^\]]*\])?):(?P<student>{_SCHEME}[^:\[\]]+(?:\[[^\]]*\])?)"
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -150,7 +156,10 @@ class Recipe:
         """The recipe that `text` writes: a network, or a number of members times a network."""
         size, star, network = text.strip().rpartition("*")
         if star and (not size.isdigit() or not 1 <= int(size) <= 100):
-            raise UsageError(f"{text!r} is not a teacher recipe", "expected NETWORK or 3*NETWORK, at most 100 members")
+            raise UsageError(
+                f"{text!r} is not a teacher recipe",
+                "expected NETWORK or 3*NETWORK, at most 100 members",
+            )
         return cls(Spec.parse(network), int(size) if star else 1)
 
     def __str__(self) -> str:
@@ -174,7 +183,11 @@ class Pair:
         """The pair that `text` writes."""
         match = _PAIR.fullmatch(text.strip())
         if not match:
-            raise UsageError(f"{text!r} is not a pair", "expected TEACHER:STUDENT", "for example resnet56:resnet20")
+            raise UsageError(
+                f"{text!r} is not a pair",
+                "expected TEACHER:STUDENT",
+                "for example resnet56:resnet20",
+            )
         return cls(Recipe.parse(match["teacher"]), Spec.parse(match["student"]))
 
     def __str__(self) -> str:

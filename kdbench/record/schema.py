@@ -1,12 +1,12 @@
 """One immutable record a trial, failures included: the only truth that tables and pages are made from."""
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from pydantic import Field
 
 from kdbench.record.question import Frozen, Question, fingerprint
 
-SCHEMA = 1
+SCHEMA: Final = 1
 
 Status: TypeAlias = Literal[
     "ok", "diverged", "failed", "oom", "timeout", "crashed", "interrupted", "unsupported"
@@ -46,7 +46,11 @@ class Environment(Frozen):
     @property
     def group(self) -> str:
         """Fingerprint of what decides bits: equal groups give equal weights."""
-        return fingerprint(self.model_dump(include={"torch", "timm", "device", "capability", "threads", "platform"}))
+        return fingerprint(
+            self.model_dump(
+                include={"torch", "timm", "device", "capability", "threads", "platform"}
+            )
+        )
 
 
 class Origin(Frozen):
@@ -173,4 +177,8 @@ class Record(Frozen):
     @property
     def label(self) -> str:
         """The method as boards name it: with its transfer rows where the quiz split was left out."""
-        return f"{self.question.method} ({self.rows} rows)" if self.question.quiz else self.question.method
+        return (
+            f"{self.question.method} ({self.rows} rows)"
+            if self.question.quiz
+            else self.question.method
+        )

@@ -34,18 +34,28 @@ class Spec:
         """
         head, bracket, rest = text.strip().partition("[")
         if not _NAME.fullmatch(head) or (bracket and not rest.endswith("]")):
-            raise UsageError(f"{text!r} is not a name with options", "expected name or name[key=value,...]", "see kdbench list")
+            raise UsageError(
+                f"{text!r} is not a name with options",
+                "expected name or name[key=value,...]",
+                "see kdbench list",
+            )
         options: dict[str, Value] = {}
         for item in _split(rest[:-1]) if bracket else []:
             key, equals, value = item.partition("=")
             key = key.strip()
             if not equals or not key.isidentifier() or key in options:
-                raise UsageError(f"bad option {item.strip()!r} in {text!r}", "expected key=value, each key once", "see kdbench show")
+                raise UsageError(
+                    f"bad option {item.strip()!r} in {text!r}",
+                    "expected key=value, each key once",
+                    "see kdbench show",
+                )
             options[key] = _value(value.strip())
         return cls(head, tuple(sorted(options.items())))
 
     def __str__(self) -> str:
-        return self.name + ("[" + ",".join(f"{k}={_text(v)}" for k, v in self.options) + "]" if self.options else "")
+        return self.name + (
+            "[" + ",".join(f"{k}={_text(v)}" for k, v in self.options) + "]" if self.options else ""
+        )
 
     def without(self, *keys: str) -> "Spec":
         """The same spec less these options."""
@@ -89,7 +99,9 @@ def _frozen(value: object) -> Value:
 
 def _text(value: Value) -> str:
     if isinstance(value, tuple):
-        return "(" + ",".join(_text(item) for item in value) + ("," if len(value) == 1 else "") + ")"
+        return (
+            "(" + ",".join(_text(item) for item in value) + ("," if len(value) == 1 else "") + ")"
+        )
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, str):

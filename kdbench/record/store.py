@@ -27,7 +27,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=".", suffix=".part", delete=False
+        ) as file:
             temporary = Path(file.name)
             try:
                 file.write(content)
@@ -39,7 +41,11 @@ def write_atomically(path: Path, content: bytes) -> None:
                 temporary.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise StoreError(f"cannot write {path}", str(error), "free space there, or choose another place with --store") from error
+        raise StoreError(
+            f"cannot write {path}",
+            str(error),
+            "free space there, or choose another place with --store",
+        ) from error
 
 
 def _part(text: str) -> str:
@@ -71,26 +77,45 @@ class Store:
             return Record.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
             reason = str(error).splitlines()[0]
-            raise StoreError(f"{path} is not a readable record", reason, "move the file away, or restore it") from error
+            raise StoreError(
+                f"{path} is not a readable record", reason, "move the file away, or restore it"
+            ) from error
 
     def path(self, record: Record) -> Path:
         """Where this record lies, or would lie."""
         ask = record.question
         content = fingerprint(record.model_dump(mode="json"))
         name = f"{_part(ask.method)}-s{ask.seed}-{record.fingerprints.question[:12]}-{content[:8]}.json"
-        return self.root / "records" / _part(ask.dataset) / f"{_part(ask.teacher)}--{_part(ask.student)}" / name
+        return (
+            self.root
+            / "records"
+            / _part(ask.dataset)
+            / f"{_part(ask.teacher)}--{_part(ask.student)}"
+            / name
+        )
 
     def add(self, record: Record) -> Path:
         """Write the record; its file's path. A record is never overwritten by another."""
         path = self.path(record)
-        text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(
+            record.model_dump(mode="json"),
+            indent=1,
+            sort_keys=True,
+            ensure_ascii=False,
+            allow_nan=False,
+        )
         write_atomically(path, text.encode() + b"\n")
         return path
 
     def answered(self, question: str, code: str) -> bool:
         """Whether a record of this question by this code is ok; reads only the files that bear its name."""
-        found = (self.read(path) for path in self.root.glob(f"records/*/*/*-{question[:12]}-*.json"))
-        return any(r.status == "ok" and (r.fingerprints.question, r.fingerprints.code) == (question, code) for r in found)
+        found = (
+            self.read(path) for path in self.root.glob(f"records/*/*/*-{question[:12]}-*.json")
+        )
+        return any(
+            r.status == "ok" and (r.fingerprints.question, r.fingerprints.code) == (question, code)
+            for r in found
+        )
 
     def put(self, content: bytes, suffix: str) -> str:
         """Keep an artifact; its content hash."""
@@ -118,7 +143,11 @@ class Store:
             yield False
             return
         except OSError as error:
-            raise StoreError(f"cannot claim trials in {self.root}", str(error), "choose another place with --store") from error
+            raise StoreError(
+                f"cannot claim trials in {self.root}",
+                str(error),
+                "choose another place with --store",
+            ) from error
         try:
             yield True
         finally:

@@ -1,9 +1,10 @@
 """Plugins -> names, facts and origins, without importing a plugin in the process that asks.
 
-Plugins come from the entry points of the group `kdbench`, from files (`-m ./mykd.py`), from folders (`--plugins-dir`)
-and from `KDBENCH_PLUGINS`. Their modules import torch, so a child process imports them, once for each content of their
-files, and what they yield is kept as an index in `KDBENCH_CACHE`. A plugin that raises, exits, crashes or hangs
-harms only its own row. This is no defence against malice: plugins are code, and they run.
+Plugins come from the entry points of the group `kdbench`, from files (`-m ./mykd.py`), from folders
+(`--plugins-dir`) and from `KDBENCH_PLUGINS`. Their modules import torch, so a child process imports
+them, once for each content of their files, and what they yield is kept as an index in
+`KDBENCH_CACHE`. A plugin that raises, exits, crashes or hangs harms only its own row. This is no
+defence against malice: plugins are code, and they run.
 
 Only `load` and `build` are for workers: they import the plugin where they are called.
 """
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DataFacts", "Entry", "FieldInfo", "Kind", "MethodFacts", "Plugin", "Registry", "Source", "build", "cache_dir",
     "data_dir", "load", "scan",
-]  # fmt: skip
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - what a module holds

@@ -1,4 +1,4 @@
-"""What is installed: every plugin with its state, every name with its origin, and the facts a plan needs."""
+"""What is installed: plugins with their states, names with their origins, facts for a plan."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ class Registry:
     Args:
         plugins: With their states.
         entries: Usable names alone.
-        unusable: Why each (kind, name) that a broken, blocked or clashing plugin claims cannot be used.
+        unusable: Why a (kind, name) that a broken, blocked or clashing plugin claims is none.
         index: Where facts are kept.
     """
 
@@ -38,29 +38,43 @@ class Registry:
         self.plugins, self.entries = tuple(plugins), tuple(entries)
         self._entries = {(entry.kind, entry.name): entry for entry in entries}
         self._unusable, self._index = dict(unusable), index
+        self._data: dict[tuple[Spec, str], DataFacts] = {}
 
     def entry(self, kind: Kind, name: str) -> Entry:
         """The entry of that name; timm's own networks have none.
 
         Raises:
-            UsageError: No plugin yields it; PluginError: the plugin that does is broken, blocked or clashes.
+            UsageError: No plugin yields it.
+            PluginError: The plugin that does is broken, blocked or clashes.
         """
         if found := self._entries.get((kind, name)):
             return found
         why = self._unusable.get((kind, name))
-        if why is None and "model" not in (kind,):  # a plugin that broke before it was read claims its own name
-            broken = (p for p in self.plugins if p.state == "broken" and not p.yields and p.source.name == name)
+        if (
+            why is None and kind != "model"
+        ):  # a plugin that broke before it was read claims its own name
+            broken = (
+                p
+                for p in self.plugins
+                if p.state == "broken" and not p.yields and p.source.name == name
+            )
             why = next((plugin.error for plugin in broken), None)
         if why is not None:
-            raise PluginError(f"{_WORDS[kind]} {name!r} cannot be used", why, "see kdbench plugins --errors")
-        raise self._unknown(kind, name, [entry.name for entry in self.entries if entry.kind == kind])
+            raise PluginError(
+                f"{_WORDS[kind]} {name!r} cannot be used", why, "see kdbench plugins --errors"
+            )
+        raise self._unknown(
+            kind, name, [entry.name for entry in self.entries if entry.kind == kind]
+        )
 
     @staticmethod
     def _unknown(kind: Kind, name: str, known: Sequence[str]) -> UsageError:
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         count = f"{len(known)} {_WORDS[kind]}{'' if len(known) == 1 else 's'} available"
-        return UsageError(f"unknown {_WORDS[kind]} {name!r}", hint + count, f"see kdbench list {_PLURAL[kind]}")
+        return UsageError(
+            f"unknown {_WORDS[kind]} {name!r}", hint + count, f"see kdbench list {_PLURAL[kind]}"
+        )
 
     def yielded(self, path: Path) -> tuple[str, ...]:
         """Names of the methods in a plugin file, which `-m ./FILE.py` selects.
@@ -70,19 +84,28 @@ class Registry:
         """
         plugin = next((p for p in self.plugins if p.source.path == str(path.resolve())), None)
         if plugin is None:
-            raise UsageError(f"{path} is not among the plugins", "it was not looked for", "see kdbench plugins")
+            raise UsageError(
+                f"{path} is not among the plugins", "it was not looked for", "see kdbench plugins"
+            )
         if plugin.error:
-            raise PluginError(f"plugin {path} cannot be used", plugin.error, "see kdbench plugins --errors")
-        names = tuple(text.partition(" ")[2] for text in plugin.yields if text.startswith("method "))
+            raise PluginError(
+                f"plugin {path} cannot be used", plugin.error, "see kdbench plugins --errors"
+            )
+        names = tuple(
+            text.partition(" ")[2] for text in plugin.yields if text.startswith("method ")
+        )
         if not names:
-            raise PluginError(f"{path} yields no method", "-m selects methods", "yield one from kdbench_methods()")
+            raise PluginError(
+                f"{path} yields no method", "-m selects methods", "yield one from kdbench_methods()"
+            )
         return names
 
     def methods(self, specs: Sequence[Spec]) -> dict[Spec, MethodFacts]:
         """What a plan must know of each method, by the spec as given.
 
         Raises:
-            UsageError: Unknown name or option, or an impossible value; PluginError: a broken plugin was asked for.
+            UsageError: Unknown name or option, or an impossible value.
+            PluginError: A broken plugin was asked for.
         """
         found = {}
         with Child() as child:
@@ -90,16 +113,20 @@ class Registry:
                 entry = self.entry("method", spec.name)
                 facts = self._facts(entry, spec, child)
                 found[spec] = MethodFacts(_spec(facts["spec"]), facts["hyperparameters"], facts["needs"],
-                                          tuple(facts["stages"]), entry.code)  # fmt: skip
+                                          tuple(facts["stages"]), entry.code)
         self._index.save()
         return found
 
     def dataset(self, spec: Spec, root: str) -> DataFacts:
         """What a plan must know of a data set whose files lie under `root`.
 
+        Facts do not move with `root`; those of a user's own files are read once a registry.
+
         Raises:
             UsageError, PluginError: As for methods; DataError: the user's own data cannot be read.
         """
+        if (spec, root) in self._data:
+            return self._data[spec, root]
         entry = self.entry("dataset", spec.name)
         with Child() as child:
             facts = dict(self._facts(entry, spec, child))
@@ -107,43 +134,55 @@ class Registry:
         for key in ("image_shape", "mean", "std", "class_names"):
             facts[key] = tuple(facts[key])
         facts["spec"] = _spec(facts["spec"])
-        return DataFacts(**facts, source=entry.source, code=entry.code)
+        self._data[spec, root] = DataFacts(**facts, source=entry.source, code=entry.code)
+        return self._data[spec, root]
 
     def _facts(self, entry: Entry, spec: Spec, child: Child) -> dict[str, Any]:
         """The facts from the index, or from the child."""
         options = {key: _thawed(value) for key, value in spec.options}
         written = {"name": spec.name, "options": options}
         section = self._index.section("facts")
-        key = fact_key(entry, written)
+        key = fact_key(entry, spec)
         if key in section:
             return dict(section[key])
-        question = {"do": "facts", "kind": entry.kind, "source": vars(entry.source), "spec": written}
+        question = {
+            "do": "facts",
+            "kind": entry.kind,
+            "source": vars(entry.source),
+            "spec": written,
+        }
         try:
             # a data set may have to read all of a user's files: that takes the time it takes
-            facts: dict[str, Any] = child.ask(question, patience() if entry.kind == "method" else None)
+            facts: dict[str, Any] = child.ask(
+                question, patience() if entry.kind == "method" else None
+            )
         except (Raised, Died) as error:
-            raise PluginError(f"{_WORDS[entry.kind]} {spec} cannot be used", str(error), "correct the plugin") from None
+            raise PluginError(
+                f"{_WORDS[entry.kind]} {spec} cannot be used", str(error), "correct the plugin"
+            ) from None
         if facts.pop("cacheable", True):
             section[key] = facts
         return facts
 
     def network_code(self, name: str) -> str:
-        """Fingerprint of a network's code: of the plugin that registers it; for timm's own nets the name itself.
+        """Fingerprint of a network's code: that of its plugin; for timm's own nets the name itself.
 
         Raises:
-            UsageError: Neither a plugin nor timm has it; PluginError: the plugin that has it cannot be used.
+            UsageError: Neither a plugin nor timm has it.
+            PluginError: The plugin that has it cannot be used.
         """
         if name.startswith(_ELSEWHERE):
             return name
         if ("model", name) in self._entries:
             return self._entries["model", name].code
-        if ("model", name) not in self._unusable and name.partition(".")[0] in self.timm_names():
+        own = self.timm_names()
+        if ("model", name) in self._unusable and name not in own:
+            return self.entry("model", name).code  # raises, and says why
+        if name.partition(".")[0] in own:  # after the point stands the tag of the weights
             return name
-        own = [entry.name for entry in self.entries if entry.kind == "model"]
-        return self.entry("model", name).code if ("model", name) in self._unusable else self._refuse(name, own)
-
-    def _refuse(self, name: str, own: list[str]) -> str:
-        raise self._unknown("model", name, [*own, *self.timm_names()])
+        raise self._unknown(
+            "model", name, [*(e.name for e in self.entries if e.kind == "model"), *own]
+        )
 
     def timm_names(self) -> tuple[str, ...]:
         """Names of the networks that timm itself has, without the tags of their weights."""
@@ -152,7 +191,7 @@ class Registry:
 
 
 def timm_names(index: Index, child: Child) -> tuple[str, ...]:
-    """Names of timm's own networks, from the index; else from a child that has imported no plugin yet."""
+    """Names of timm's own networks: from the index, or a child that has imported no plugin."""
     section, key = index.section("timm"), version("timm")
     if key not in section:
         if "load" in child.asked:
@@ -162,13 +201,15 @@ def timm_names(index: Index, child: Child) -> tuple[str, ...]:
     return tuple(section[key])
 
 
-def fact_key(entry: Entry, spec: Mapping[str, Any]) -> str:
+def fact_key(entry: Entry, spec: Spec) -> str:
     """Key of facts in the index."""
-    return fingerprint([entry.kind, entry.source.digest, entry.source.version, dict(spec)])
+    return fingerprint([entry.kind, entry.source.digest, entry.source.version, str(spec)])
 
 
 def _spec(value: Mapping[str, Any]) -> Spec:
-    return Spec(value["name"], tuple(sorted((key, _frozen(item)) for key, item in value["options"].items())))
+    return Spec(
+        value["name"], tuple(sorted((key, _frozen(item)) for key, item in value["options"].items()))
+    )
 
 
 def _frozen(value: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -182,5 +223,3 @@ def _thawed(value: object) -> object:
 def names_of(entries: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """The names with their kinds, as `Plugin.yields` holds them."""
     return tuple(f"{entry['kind']} {entry['name']}" for entry in entries)
-
-

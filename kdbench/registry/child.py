@@ -1,15 +1,14 @@
 """The child process that imports plugins: answers one JSON line for each JSON line it is asked.
 
-What a plugin prints goes to the child's standard error, which the parent keeps apart, so that it cannot garble an
-answer. A plugin that raises, or exits by `sys.exit`, is answered for; if it takes the process down, the parent sees
-that and starts another child for the rest.
+What a plugin prints goes to the child's standard error, which the parent keeps apart, so that it
+cannot garble an answer. A plugin that raises, or exits by `sys.exit`, is answered for; if it takes
+the process down, the parent sees that and starts another child for the rest.
 """
 
 import faulthandler
 import importlib
 import json
 import os
-import sys
 import traceback
 from contextlib import suppress
 from typing import Any
@@ -25,7 +24,10 @@ __all__ = ["main", "spec_of"]
 
 def main() -> None:
     """Answer until the parent closes the line."""
-    questions, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    questions, answers = (
+        os.fdopen(os.dup(0), encoding="utf-8"),
+        os.fdopen(os.dup(1), "w", encoding="utf-8"),
+    )
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)
@@ -45,21 +47,38 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
         raise
     except KDBenchError as error:
         return {"error": type(error).__name__, "parts": [error.what, error.why, error.next]}
-    except BaseException as error:  # a plugin may raise anything, SystemExit included
+    except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
         where = f"{_place(error, source)}: " if source else ""
-        kind = "SystemExit, so it wants to end the host" if isinstance(error, SystemExit) else type(error).__name__
+        kind = (
+            "SystemExit, so it wants to end the host"
+            if isinstance(error, SystemExit)
+            else type(error).__name__
+        )
         text = str(error.msg if isinstance(error, SyntaxError) else error).strip()
-        return {"error": "Exception", "parts": [f"{where}{kind}" + (f": {text}" if text else ""), "", ""]}
+        return {
+            "error": "Exception",
+            "parts": [f"{where}{kind}" + (f": {text}" if text else ""), "", ""],
+        }
 
 
 def _place(error: BaseException, source: Source) -> str:
-    """File and line of the error: the innermost frame in the plugin's own package, or else the innermost of all."""
+    """File and line of the error: of the innermost frame in the plugin's package, or of all."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{error.filename}:{error.lineno}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<")
+    ]
     folder = os.path.dirname(source.path) if source.kind == "distribution" else source.path  # noqa: PTH120 - of text
-    own = [frame for frame in frames if frame.filename.startswith(folder)] or [f for f in frames if f.filename != __file__]
-    return f"{own[-1].filename}:{own[-1].lineno}" if own and _is_plugin(own[-1].filename) else source.path
+    own = [frame for frame in frames if frame.filename.startswith(folder)] or [
+        f for f in frames if f.filename != __file__
+    ]
+    return (
+        f"{own[-1].filename}:{own[-1].lineno}"
+        if own and _is_plugin(own[-1].filename)
+        else source.path
+    )
 
 
 def _is_plugin(filename: str) -> bool:
@@ -73,9 +92,13 @@ def _load(question: dict[str, Any]) -> list[dict[str, Any]]:
         if kind == "method":
             facts = method_facts(plugged, Spec(name))
         elif kind == "dataset":
-            with suppress(DataError):  # a user's own data are not there before their folder is given
+            with suppress(
+                DataError
+            ):  # a user's own data are not there before their folder is given
                 facts = data_facts(plugged, Spec(name))
-        found.append(describe(kind, name, plugged) | {"facts": facts if facts.pop("cacheable", True) else {}})
+        found.append(
+            describe(kind, name, plugged) | {"facts": facts if facts.pop("cacheable", True) else {}}
+        )
     return found
 
 
@@ -83,7 +106,11 @@ def _facts(question: dict[str, Any]) -> dict[str, Any]:
     source, spec, kind = Source(**question["source"]), spec_of(question["spec"]), question["kind"]
     plugged = load(source).get((kind, spec.name))
     if plugged is None:
-        raise PluginError(f"{source.origin} no longer yields {kind} {spec.name!r}", "it does at other times", "make it constant")
+        raise PluginError(
+            f"{source.origin} no longer yields {kind} {spec.name!r}",
+            "it does at other times",
+            "make it constant",
+        )
     return method_facts(plugged, spec) if kind == "method" else data_facts(plugged, spec)
 
 
@@ -93,7 +120,9 @@ def _timm(question: dict[str, Any]) -> list[str]:
 
 def spec_of(value: dict[str, Any]) -> Spec:
     """The spec that a JSON object of name and options holds."""
-    return Spec(value["name"], tuple(sorted((key, _frozen(item)) for key, item in value["options"].items())))
+    return Spec(
+        value["name"], tuple(sorted((key, _frozen(item)) for key, item in value["options"].items()))
+    )
 
 
 def _frozen(value: Any) -> Any:  # noqa: ANN401 - any JSON

@@ -37,7 +37,11 @@ class Source:
     @property
     def origin(self) -> str:
         """The plugin as messages name it."""
-        return self.path if self.kind == "file" else f"{self.distribution} {self.version} ({self.module})"
+        return (
+            self.path
+            if self.kind == "file"
+            else f"{self.distribution} {self.version} ({self.module})"
+        )
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class DataFacts:
     """What a plan must know of a data set with these options.
 
     Attributes:
-        spec: Canonical: only the options that are not at their defaults; for workers, a path may stand in it.
+        spec: Canonical: only the options that are not at their defaults; may hold a path.
         name: For questions: a user's own data by name and content hash, never by path.
         image_shape: Channels, height, width.
         sizes: Rows of each split.

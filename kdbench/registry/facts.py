@@ -18,8 +18,8 @@ __all__ = ["canonical_spec", "data_facts", "describe", "method_facts"]
 _LONG_HASH = re.compile(r"([0-9a-f]{16})[0-9a-f]{48}")
 
 
-def plain(value: object) -> Any:  # noqa: ANN401 - any JSON
-    """The value as JSON: tuples and sets become lists, an enumeration its value, what has no JSON its text."""
+def plain(value: Any) -> Any:  # noqa: ANN401 - any value, any JSON
+    """The value as JSON: tuples and sets become lists, and what has no JSON its text."""
     if isinstance(value, enum.Enum):
         return plain(value.value)
     if value is None or isinstance(value, (bool, int, str)):
@@ -44,15 +44,26 @@ def describe(kind: str, name: str, plugged: object) -> dict[str, Any]:
     doc = _doc(plugged if inspect.isroutine(plugged) else type(plugged))
     attributes = _attributes(doc)
     fields = {
-        key: {"default": plain(getattr(plugged, key)), "type": _type(hint), "doc": attributes.get(key, "")}
+        key: {
+            "default": plain(getattr(plugged, key)),
+            "type": _type(hint),
+            "doc": attributes.get(key, ""),
+        }
         for key, hint in options(plugged).items()
     }
     summary, paper = doc.partition("\n")[0], str(getattr(plugged, "paper", ""))
-    return {"kind": kind, "name": name, "summary": summary, "doc": doc, "paper": paper, "fields": fields}
+    return {
+        "kind": kind,
+        "name": name,
+        "summary": summary,
+        "doc": doc,
+        "paper": paper,
+        "fields": fields,
+    }
 
 
 def _doc(thing: Any) -> str:  # noqa: ANN401 - a class or a function
-    """Its docstring, or its module's where it has none of its own (a dataclass is given its signature for one)."""
+    """Its docstring, or its module's where it has none but the signature of a dataclass."""
     own = vars(thing).get("__doc__") if isinstance(thing, type) else thing.__doc__
     if not own or (isinstance(thing, type) and own.startswith(f"{thing.__name__}(")):
         own = getattr(sys.modules.get(thing.__module__), "__doc__", None)
@@ -60,7 +71,11 @@ def _doc(thing: Any) -> str:  # noqa: ANN401 - a class or a function
 
 
 def _type(hint: object) -> str:
-    return hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__args__") else str(hint).replace("typing.", "")
+    return (
+        hint.__name__
+        if isinstance(hint, type) and not hasattr(hint, "__args__")
+        else str(hint).replace("typing.", "")
+    )
 
 
 def _attributes(doc: str) -> dict[str, str]:
@@ -81,8 +96,12 @@ def _attributes(doc: str) -> dict[str, str]:
 
 
 def canonical_spec(name: str, default: object, built: object) -> dict[str, Any]:
-    """Name and options of the spec that writes `built` with only those options that are not `default`'s."""
-    changed = {key: getattr(built, key) for key in options(built) if getattr(built, key) != getattr(default, key)}
+    """Name and options of the spec of `built`, with only those that are not `default`'s."""
+    changed = {
+        key: getattr(built, key)
+        for key in options(built)
+        if getattr(built, key) != getattr(default, key)
+    }
     return {"name": name, "options": {key: plain(value) for key, value in sorted(changed.items())}}
 
 
@@ -90,13 +109,14 @@ def method_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - 
     """The fields of `MethodFacts`, but for the code.
 
     Raises:
-        UsageError: An option is not possible; PluginError: `needs` or `stages` give something else than they should.
+        UsageError: An option is not possible.
+        PluginError: `needs` or `stages` give something else than they should.
     """
     built = build(plugged, spec)
     needs, stages = built.needs(), built.stages()
     if not (isinstance(stages, tuple) and stages and all(map(_is_instance, [needs, *stages]))):
         raise PluginError(f"method {spec} has needs {needs!r} and stages {stages!r}",
-                          "expected a Needs and a tuple of Stage", "correct needs() and stages()")  # fmt: skip
+                          "expected a Needs and a tuple of Stage", "correct needs() and stages()")
     return {
         "spec": canonical_spec(spec.name, plugged, built),
         "hyperparameters": {key: plain(getattr(built, key)) for key in options(built)},
@@ -108,7 +128,7 @@ def method_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - 
 def data_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - a DataSet
     """The fields of `DataFacts`, but for source and code.
 
-    A data set that says what it is by `identity` (a name and a content hash) is named by that, without its path.
+    One that says what it is by `identity` (name and content hash) is named by that, not by its path.
     """
     built = build(plugged, spec)
     canonical = canonical_spec(spec.name, plugged, built)
@@ -116,7 +136,9 @@ def data_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - a 
     if identity := getattr(built, "identity", ""):
         asked = {key: value for key, value in asked.items() if key != "path"}
         asked["data"] = _LONG_HASH.sub(r"\1", str(identity))
-    frozen = tuple(sorted((key, tuple(v) if isinstance(v, list) else v) for key, v in asked.items()))
+    frozen = tuple(
+        sorted((key, tuple(v) if isinstance(v, list) else v) for key, v in asked.items())
+    )
     return {
         "spec": canonical,
         "name": str(Spec(spec.name, frozen)),

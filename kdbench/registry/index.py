@@ -1,4 +1,4 @@
-"""The index: what plugins yielded and what was found in their files, one JSON file an environment in the cache."""
+"""The index in the cache: what plugins yielded and what their files hold; a file an environment."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ _KEPT = 400
 def _interface() -> str:
     """Hash of the host's files that decide what the index holds."""
     host = Path(__file__).parents[1]
-    files = [host / "api.py", host / "hookspecs.py", host / "errors.py", *(host / "record").glob("*.py"),
-             *(host / "registry").glob("*.py")]  # fmt: skip
+    patterns = ("api*.py", "api/*.py", "errors.py", "hookspecs.py", "record/*.py", "registry/*.py")
+    files = [path for pattern in patterns for path in host.glob(pattern)]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
@@ -38,11 +38,17 @@ def version(distribution: str) -> str:
 class Index:
     """Sections of JSON values by key, read from and written to the cache.
 
-    Sections: "syntax" by hash of a file, "yields" by hash of a plugin, "facts" by code and spec, "timm" by version.
+    Sections: "syntax" by a file's hash, "yields" by a plugin's, "facts" by both and spec, "timm".
     """
 
     def __init__(self) -> None:
-        environment = [sys.prefix, platform.python_version(), version("torch"), version("timm"), _interface()]
+        environment = [
+            sys.prefix,
+            platform.python_version(),
+            version("torch"),
+            version("timm"),
+            _interface(),
+        ]
         self.path = cache_dir() / "registry" / f"{fingerprint(environment)[:16]}.json"
         self._changed = False
         try:
@@ -62,7 +68,10 @@ class Index:
         Raises:
             StoreError: The cache cannot be written.
         """
-        if all(set(section) <= self._before.get(name, set()) for name, section in self._sections.items()):
+        if all(
+            set(section) <= self._before.get(name, set())
+            for name, section in self._sections.items()
+        ):
             return
         for name, section in self._sections.items():
             old = [key for key in section if key not in self._used.get(name, ())]
@@ -70,9 +79,13 @@ class Index:
                 del section[key]
         self._before = {name: set(section) for name, section in self._sections.items()}
         try:
-            write_atomically(self.path, json.dumps(self._sections).encode())  # in the order of the plugins
+            write_atomically(
+                self.path, json.dumps(self._sections).encode()
+            )  # in the order of the plugins
         except StoreError as error:
-            raise StoreError(error.what, error.why, "set KDBENCH_CACHE to a folder that can be written") from error
+            raise StoreError(
+                error.what, error.why, "set KDBENCH_CACHE to a folder that can be written"
+            ) from error
 
 
 class Section(MutableMapping[str, Any]):

@@ -1,4 +1,4 @@
-"""A plugin's module -> what it yields. Imports the plugin, and torch with it: for workers and for the child alone."""
+"""A plugin's module -> what it yields. Imports the plugin: for workers and the child alone."""
 
 import dataclasses
 import difflib
@@ -22,7 +22,11 @@ from kdbench.registry.entry import Source
 
 __all__ = ["build", "load", "options"]
 
-_HOOKS = {"kdbench_models": "model", "kdbench_datasets": "dataset", "kdbench_methods": "method"}  # in run order
+_HOOKS = {
+    "kdbench_models": "model",
+    "kdbench_datasets": "dataset",
+    "kdbench_methods": "method",
+}  # in run order
 _NAMES = {"model": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SCALARS = (bool, int, float, str)
@@ -33,7 +37,7 @@ def load(source: Source) -> dict[tuple[str, str], object]:
     """What the plugin yields, by (kind, name), in the order of its hooks.
 
     Raises:
-        PluginError: It breaks the contract of the hooks; whatever the plugin itself raises passes through.
+        PluginError: It breaks the contract of the hooks; what the plugin raises passes through.
     """
     module = _module(source)
     manager = pluggy.PluginManager("kdbench")
@@ -47,20 +51,28 @@ def load(source: Source) -> dict[tuple[str, str], object]:
             for name, plugged in _pairs(implementation.function(), where):
                 _check(kind, name, plugged, where)
                 if (kind, name) in found:
-                    raise PluginError(f"{where} yields {kind} {name!r} twice", "a name means one thing", "rename one")
+                    raise PluginError(
+                        f"{where} yields {kind} {name!r} twice",
+                        "a name means one thing",
+                        "rename one",
+                    )
                 found[kind, name] = plugged
     return found
 
 
 def _module(source: Source) -> ModuleType:
-    """The plugin's module, imported once in a process; that of a file stays in `sys.modules` for pickles."""
+    """The plugin's module, imported once; a file's stays in `sys.modules` for pickles."""
     if source.kind == "distribution":
         return importlib.import_module(source.module)
     if source.module in sys.modules:
         return sys.modules[source.module]
     spec = importlib.util.spec_from_file_location(source.module, source.path)
     if spec is None or spec.loader is None:
-        raise PluginError(f"{source.path} cannot be imported", "it is no Python file", "give a file that ends in .py")
+        raise PluginError(
+            f"{source.path} cannot be imported",
+            "it is no Python file",
+            "give a file that ends in .py",
+        )
     module = sys.modules[source.module] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -76,7 +88,9 @@ def _check_hooks(module: ModuleType, source: Source) -> None:
         if not isinstance(function, FunctionType):
             continue
         marked = hasattr(function, "kdbench_impl")
-        if not marked and not (name.startswith("kdbench_") and function.__module__ == module.__name__):
+        if not marked and not (
+            name.startswith("kdbench_") and function.__module__ == module.__name__
+        ):
             continue
         where = f"{source.path}:{function.__code__.co_firstlineno}: {name}()"
         if name not in _HOOKS:
@@ -84,22 +98,36 @@ def _check_hooks(module: ModuleType, source: Source) -> None:
             hint = f"did you mean {close[0]!r}?" if close else f"hooks are {', '.join(_HOOKS)}"
             raise PluginError(f"{where} is not a hook", hint, "rename it")
         if not marked:
-            raise PluginError(f"{where} is not marked", "the host calls only marked hooks", "put @hookimpl above it")
+            raise PluginError(
+                f"{where} is not marked",
+                "the host calls only marked hooks",
+                "put @hookimpl above it",
+            )
         extra = [
             p.name for p in inspect.signature(function).parameters.values()
             if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        ]  # fmt: skip
+        ]
         if extra:
-            raise PluginError(f"{where} takes {', '.join(extra)}", "this hook takes no arguments", "remove them")
+            raise PluginError(
+                f"{where} takes {', '.join(extra)}", "this hook takes no arguments", "remove them"
+            )
 
 
 def _pairs(results: object, where: str) -> Iterator[tuple[str, object]]:
     """The hook's results, each proved to be a name and an object."""
     if not hasattr(results, "__iter__"):
-        raise PluginError(f"{where} gives {results!r}", "expected (name, object) pairs", 'write yield "name", object')
+        raise PluginError(
+            f"{where} gives {results!r}",
+            "expected (name, object) pairs",
+            'write yield "name", object',
+        )
     for item in results:
         if not (isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)):
-            raise PluginError(f"{where} yields {item!r}", "expected a (name, object) pair", 'write yield "name", object')
+            raise PluginError(
+                f"{where} yields {item!r}",
+                "expected a (name, object) pair",
+                'write yield "name", object',
+            )
         yield item
 
 
@@ -107,22 +135,42 @@ def _check(kind: str, name: str, plugged: object, where: str) -> None:
     """Refuse a bad name, or an object of another type than the hook's."""
     pattern = _NAMES.get(kind, _NAME)
     if not pattern.fullmatch(name):
-        raise PluginError(f"{where} yields the name {name!r}", f"names match {pattern.pattern}", "rename it")
+        raise PluginError(
+            f"{where} yields the name {name!r}", f"names match {pattern.pattern}", "rename it"
+        )
     if kind == "model":
-        timm = importlib.import_module("timm")  # by name: this module is on a floor that does without torch
+        timm = importlib.import_module(
+            "timm"
+        )  # by name: this module is on a floor that does without torch
         if not callable(plugged) or not timm.is_model(name):
             raise PluginError(f"{where} yields {name!r}, which timm does not know", "networks are registered with timm",
-                              "put @timm.models.register_model above its entry function")  # fmt: skip
+                              "put @timm.models.register_model above its entry function")
         return
-    expected = getattr(importlib.import_module("kdbench.api"), {"method": "Method", "dataset": "DataSet"}[kind])
+    expected = getattr(
+        importlib.import_module("kdbench.api"), {"method": "Method", "dataset": "DataSet"}[kind]
+    )
     if not isinstance(plugged, expected):
-        made = f"the class {plugged.__name__}" if isinstance(plugged, type) else f"a {type(plugged).__name__}"
-        hint = "call it: yield an instance" if isinstance(plugged, type) else f"derive its class from {expected.__name__}"
-        raise PluginError(f"{where} yields {made} for {name!r}", f"expected a {expected.__name__}", hint)
+        made = (
+            f"the class {plugged.__name__}"
+            if isinstance(plugged, type)
+            else f"a {type(plugged).__name__}"
+        )
+        hint = (
+            "call it: yield an instance"
+            if isinstance(plugged, type)
+            else f"derive its class from {expected.__name__}"
+        )
+        raise PluginError(
+            f"{where} yields {made} for {name!r}", f"expected a {expected.__name__}", hint
+        )
     parameters = getattr(plugged, "__dataclass_params__", None)
-    if parameters is None or not parameters.frozen or "__dataclass_fields__" not in vars(type(plugged)):
+    if (
+        parameters is None
+        or not parameters.frozen
+        or "__dataclass_fields__" not in vars(type(plugged))
+    ):
         raise PluginError(f"{where}: {type(plugged).__name__} of {name!r} is not a frozen dataclass",
-                          "it is shared by trials", "put @dataclass(frozen=True) above the class")  # fmt: skip
+                          "it is shared by trials", "put @dataclass(frozen=True) above the class")
 
 
 def options(plugged: object) -> dict[str, Any]:
@@ -130,7 +178,11 @@ def options(plugged: object) -> dict[str, Any]:
     if not dataclasses.is_dataclass(plugged):
         return {}
     types = typing.get_type_hints(type(plugged))
-    return {field.name: types.get(field.name, Any) for field in dataclasses.fields(plugged) if field.init}
+    return {
+        field.name: types.get(field.name, Any)
+        for field in dataclasses.fields(plugged)
+        if field.init
+    }
 
 
 def build(obj: Plugged, spec: Spec) -> Plugged:
@@ -145,17 +197,21 @@ def build(obj: Plugged, spec: Spec) -> Plugged:
             close = difflib.get_close_matches(key, types, 1, 0.5)
             known = f"its options are {', '.join(types)}" if types else "it has no options"
             raise UsageError(f"{spec.name} has no option {key!r}", f"did you mean {close[0]!r}? {known}" if close else known,
-                             f"see kdbench show {spec.name}")  # fmt: skip
-        # Strictly where a lax reading would take 'true' for 1 or "4" for 4; a path is text, so laxly elsewhere.
+                             f"see kdbench show {spec.name}")
+        # Strictly where a lax reading takes 'true' for 1 or "4" for 4; a path is text, so not always.
         strict = isinstance(value, bool) or types[key] in _SCALARS
         try:
-            adapter = TypeAdapter(types[key], config=ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True))
+            adapter = TypeAdapter(
+                types[key], config=ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
+            )
             values[key] = adapter.validate_python(value, strict=strict)
         except ValidationError as error:
             detail = error.errors()[0]["msg"].removeprefix("Input should be ")
             raise UsageError(f"{spec.name}[{key}={value}] is not possible", f"{key} must be {detail}",
-                             f"see kdbench show {spec.name}") from error  # fmt: skip
+                             f"see kdbench show {spec.name}") from error
     try:
         return dataclasses.replace(obj, **values) if values else obj  # type: ignore[type-var]  # has fields, so is a dataclass
     except ValueError as error:
-        raise UsageError(f"{spec} is not possible", str(error), f"see kdbench show {spec.name}") from error
+        raise UsageError(
+            f"{spec} is not possible", str(error), f"see kdbench show {spec.name}"
+        ) from error

@@ -8,14 +8,20 @@ __all__ = ["cache_dir", "data_dir"]
 
 
 def cache_dir() -> Path:
-    """Folder of the index of plugins and of trained teachers: `KDBENCH_CACHE`, or the platform's cache folder."""
+    """Folder of index and trained teachers: `KDBENCH_CACHE`, or in the platform's cache folder."""
     if chosen := os.environ.get("KDBENCH_CACHE"):
         return Path(chosen).expanduser().absolute()
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "kdbench"
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "kdbench" / "cache"
-    chosen = os.environ.get("XDG_CACHE_HOME", "")  # the standard says: a relative one is to be ignored
+        return (
+            Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+            / "kdbench"
+            / "cache"
+        )
+    chosen = os.environ.get(
+        "XDG_CACHE_HOME", ""
+    )  # the standard says: a relative one is to be ignored
     return (Path(chosen) if Path(chosen).is_absolute() else Path.home() / ".cache") / "kdbench"
 
 

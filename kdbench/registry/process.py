@@ -22,7 +22,7 @@ _START = "import sys; sys.path[:] = sys.argv[1:]; from kdbench.registry import c
 
 
 class Died(Exception):
-    """The child ended, or had to be ended; says how, and the file and line where it was if it left them."""
+    """The child ended, or had to be ended; says how, and file and line if it left them."""
 
 
 class Raised(Exception):
@@ -35,7 +35,9 @@ def patience() -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise UsageError(f"KDBENCH_PLUGIN_TIMEOUT={text} is no number", "it counts seconds", "set 60") from error
+        raise UsageError(
+            f"KDBENCH_PLUGIN_TIMEOUT={text} is no number", "it counts seconds", "set 60"
+        ) from error
 
 
 class Child:
@@ -50,7 +52,12 @@ class Child:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def ask(self, question: dict[str, Any], seconds: float | None) -> Any:  # noqa: ANN401 - any JSON
@@ -76,25 +83,31 @@ class Child:
         raise Raised(answer["parts"][0])
 
     def _start(self) -> "subprocess.Popen[str]":
-        self._printed = tempfile.TemporaryFile()
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         self._answers = queue.SimpleQueue()
-        # -P and the path as arguments: a random.py in the working directory must not hide the standard library's.
+        # -P: a random.py in the working directory must not hide the standard library's.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START, *sys.path],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._printed, text=True, encoding="utf-8",
-        )  # fmt: skip
-        self._listener = threading.Thread(target=self._listen, args=(self._process, self._answers), daemon=True)
+        )
+        self._listener = threading.Thread(
+            target=self._listen, args=(self._process, self._answers), daemon=True
+        )
         self._listener.start()
         try:
             self._wait({}, None)
         except Died as error:
-            raise RuntimeError(f"the process that imports plugins does not start: {error}") from None
+            raise RuntimeError(
+                f"the process that imports plugins does not start: {error}"
+            ) from None
         return self._process
 
     @staticmethod
     def _listen(process: "subprocess.Popen[str]", answers: "queue.SimpleQueue[str]") -> None:
         if process.stdout:
-            with process.stdout as lines:  # closed here: closing would wait for a read that another thread is in
+            with (
+                process.stdout as lines
+            ):  # closed here: closing would wait for a read that another thread is in
                 for line in lines:
                     answers.put(line)
         answers.put("")
@@ -123,11 +136,17 @@ class Child:
         printed.seek(0)
         text = printed.read()[-100_000:].decode(errors="replace")
         self.close()
-        how = hang or (f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended the process with exit code {code}")
+        how = hang or (
+            f"killed by {signal.Signals(-code).name}"
+            if code < 0
+            else f"ended the process with exit code {code}"
+        )
         path = question.get("source", {}).get("path", "")
         line = re.search(rf'File "{re.escape(path)}", line (\d+)', text) if path else None
         last = text.strip().splitlines()[-1:] if not path else []
-        return Died(": ".join([*([f"{path}:{line[1]}" if line else path] if path else []), how, *last]))
+        return Died(
+            ": ".join([*([f"{path}:{line[1]}" if line else path] if path else []), how, *last])
+        )
 
     def close(self) -> None:
         """End the child; nothing it still does is waited for."""

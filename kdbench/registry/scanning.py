@@ -1,4 +1,4 @@
-"""Found plugins -> a registry: what each yields, from the index or from the child, and which names clash."""
+"""Found plugins -> a registry: what each yields, from index or child, and which names clash."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kdbench.errors import KDBenchError
+from kdbench.record import Spec
 from kdbench.registry.catalogue import Registry, fact_key, names_of, timm_names
 from kdbench.registry.entry import Entry, FieldInfo, Plugin
 from kdbench.registry.index import Index
@@ -18,10 +19,12 @@ __all__ = ["scan"]
 _Name = tuple[str, str]
 
 
-def scan(*, files: Sequence[Path] = (), folders: Sequence[Path] = (), blocked: Sequence[str] = ()) -> Registry:
+def scan(
+    *, files: Sequence[Path] = (), folders: Sequence[Path] = (), blocked: Sequence[str] = ()
+) -> Registry:
     """All plugins: installed ones, these files, those in these folders and in `KDBENCH_PLUGINS`.
 
-    What a plugin yields is read from the index; only a plugin that is new or changed is imported, in another process.
+    Only a plugin that is new or changed is imported, in another process; the rest is in the index.
 
     Args:
         files: One-file plugins.
@@ -29,7 +32,7 @@ def scan(*, files: Sequence[Path] = (), folders: Sequence[Path] = (), blocked: S
         blocked: Entry points, distributions or file stems that are left out.
 
     Raises:
-        UsageError: A file or folder is not there, or a blocked plugin is none. Broken plugins raise nothing here.
+        UsageError: A file or folder is not there, or a blocked plugin is none.
     """
     index = Index()
     found = candidates(files, folders, blocked, index.section("syntax"))
@@ -39,22 +42,31 @@ def scan(*, files: Sequence[Path] = (), folders: Sequence[Path] = (), blocked: S
             plugin, entries = _read(candidate, index, child)
             plugins.append(plugin)
             yields.append(entries)
-        timm = set(timm_names(index, child)) if any(e.kind == "model" for entries in yields for e in entries) else set()
+        timm = (
+            set(timm_names(index, child))
+            if any(e.kind == "model" for entries in yields for e in entries)
+            else set()
+        )
     index.save()
     return _settle(found, plugins, yields, timm, index)
 
 
 def _read(candidate: Candidate, index: Index, child: Child) -> tuple[Plugin, list[Entry]]:
-    """The plugin with what it yields. Only what worked is kept: a missing import may be there next time."""
+    """The plugin with what it yields. Only what worked is kept: what is missing may come."""
     plugin, source = candidate.plugin, candidate.plugin.source
     if plugin.state != "ok":
         return plugin, []
-    section, key = index.section("yields"), f"{source.distribution}/{source.version}/{source.name}/{source.digest}"
+    section, key = (
+        index.section("yields"),
+        f"{source.distribution}/{source.version}/{source.name}/{source.digest}",
+    )
     if key not in section:
         try:
             section[key] = child.ask({"do": "load", "source": vars(source)}, patience())
         except KDBenchError as error:
-            return replace(plugin, state="broken", error="; ".join(filter(None, (error.what, error.why, error.next)))), []
+            where = "" if source.path in error.what else f"{source.path}: "
+            told = "; ".join(filter(None, (error.what, error.why, error.next)))
+            return replace(plugin, state="broken", error=where + told), []
         except (Raised, Died) as error:
             return replace(plugin, state="broken", error=str(error)), []
     entries = []
@@ -63,14 +75,18 @@ def _read(candidate: Candidate, index: Index, child: Child) -> tuple[Plugin, lis
         text = {name: found[name] for name in ("kind", "name", "summary", "doc", "paper")}
         entry = Entry(**text, fields=fields, source=source, code=candidate.code)
         if found["facts"]:
-            key = fact_key(entry, {"name": entry.name, "options": {}})
+            key = fact_key(entry, Spec(entry.name))
             index.section("facts").setdefault(key, found["facts"])
         entries.append(entry)
     return replace(plugin, yields=names_of([vars(entry) for entry in entries])), entries
 
 
 def _settle(
-    found: Sequence[Candidate], plugins: list[Plugin], yields: list[list[Entry]], timm: set[str], index: Index
+    found: Sequence[Candidate],
+    plugins: list[Plugin],
+    yields: list[list[Entry]],
+    timm: set[str],
+    index: Index,
 ) -> Registry:
     """The registry, in which each name has one origin or none."""
     owners: dict[_Name, list[int]] = defaultdict(list)
@@ -86,21 +102,27 @@ def _settle(
         if reserved or (len(first) == 1 and len(origins) > 1):
             owner = reserved or plugins[first[0]].source.origin
             for i in origins if reserved else [i for i in origins if i not in first]:
-                errors[i].append(f"{plugins[i].source.origin}: {kind} {name!r} is {owner}'s already; rename it")
+                errors[i].append(
+                    f"{plugins[i].source.origin}: {kind} {name!r} is {owner}'s already; rename it"
+                )
                 broken.add(i)
     for (kind, name), origins in owners.items():
         left = [i for i in origins if i not in broken]
         if len(left) > 1:
             both = " and ".join(plugins[i].source.origin for i in left)
-            unusable[kind, name] = f"{both} both yield it; leave one out with --no-plugin, or rename"
+            unusable[kind, name] = (
+                f"{both} both yield it; leave one out with --no-plugin, or rename"
+            )
             for i in left:
                 errors[i].append(f"{kind} {name!r} is yielded by {both}")
     for i, messages in errors.items():
-        plugins[i] = replace(plugins[i], state="broken" if i in broken else "ok", error="; ".join(messages))
+        plugins[i] = replace(
+            plugins[i], state="broken" if i in broken else "ok", error="; ".join(messages)
+        )
     entries = [
         entry for i, group in enumerate(yields) if i not in broken for entry in group
         if (entry.kind, entry.name) not in unusable
-    ]  # fmt: skip
+    ]
     usable = {(entry.kind, entry.name) for entry in entries}
     for candidate, plugin, group in zip(found, plugins, yields, strict=True):
         if plugin.state != "ok":

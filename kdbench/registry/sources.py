@@ -33,7 +33,9 @@ class Candidate:
     claims: tuple[tuple[str, str], ...] = ()
 
 
-def candidates(files: Sequence[Path], folders: Sequence[Path], blocked: Sequence[str], memo: Memo) -> list[Candidate]:
+def candidates(
+    files: Sequence[Path], folders: Sequence[Path], blocked: Sequence[str], memo: Memo
+) -> list[Candidate]:
     """All plugins in a fixed order: first-party ones, other distributions, files; each file once.
 
     Raises:
@@ -43,13 +45,23 @@ def candidates(files: Sequence[Path], folders: Sequence[Path], blocked: Sequence
     known = {candidate.plugin.source.path for candidate in found}
     for path in [*files, *_listed(folders)]:
         if not path.is_file():
-            raise UsageError(f"there is no plugin file {path}", "a method given by path is a file", "check the path")
+            raise UsageError(
+                f"there is no plugin file {path}",
+                "a method given by path is a file",
+                "check the path",
+            )
         found += _file(path, known, memo)
     for place in filter(None, os.environ.get("KDBENCH_PLUGINS", "").split(os.pathsep)):
         path = Path(place).expanduser()
         if not path.exists():
             source = Source(path.stem, "file", "", str(path), path.name, "", "")
-            found.append(Candidate(Plugin(source, "broken", f"{path}: KDBENCH_PLUGINS names it, but it is not there")))
+            found.append(
+                Candidate(
+                    Plugin(
+                        source, "broken", f"{path}: KDBENCH_PLUGINS names it, but it is not there"
+                    )
+                )
+            )
         for file in _listed([path]) if path.is_dir() else [path] if path.exists() else []:
             found += _file(file, known, memo)
     return _block(found, blocked)
@@ -64,7 +76,11 @@ def _listed(folders: Iterable[Path]) -> Iterator[Path]:
     """The plugin files of each folder: every *.py that does not start with an underscore."""
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"there is no plugin folder {folder}", "--plugins-dir takes a folder", "check the path")
+            raise UsageError(
+                f"there is no plugin folder {folder}",
+                "--plugins-dir takes a folder",
+                "check the path",
+            )
         yield from sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
 
 
@@ -82,7 +98,7 @@ def _file(path: Path, known: set[str], memo: Memo) -> list[Candidate]:
 
 
 def _installed(memo: Memo) -> Iterator[Candidate]:
-    """The entry points of every installed distribution; of one installed twice, those of the first on the path."""
+    """The entry points of all distributions; of one installed twice, the first on the path."""
     seen = set()
     for distribution in importlib.metadata.distributions():
         points = distribution.entry_points.select(group=GROUP)
@@ -91,15 +107,21 @@ def _installed(memo: Memo) -> Iterator[Candidate]:
         seen.add(name)
         for point in points:
             source = Source(point.name, "distribution", point.module, "", distribution.name, distribution.version, "",
-                            name == "kdbench")  # fmt: skip
+                            name == "kdbench")
             try:
                 path = _module_file(point.module)
             except (ImportError, ValueError, AttributeError) as error:
                 yield Candidate(Plugin(source, "broken", f"{source.origin}: {error}"))
                 continue
             if point.attr or path is None:
-                why = "names no module, which is what the group kdbench holds" if point.attr else "is not importable"
-                yield Candidate(Plugin(source, "broken", f"{source.origin}: entry point {point.value!r} {why}"))
+                why = (
+                    "names no module, which is what the group kdbench holds"
+                    if point.attr
+                    else "is not importable"
+                )
+                yield Candidate(
+                    Plugin(source, "broken", f"{source.origin}: entry point {point.value!r} {why}")
+                )
                 continue
             reached = reach(point.module, path, memo)
             source = replace(source, path=str(path), digest=reached.digest)
@@ -107,27 +129,37 @@ def _installed(memo: Memo) -> Iterator[Candidate]:
 
 
 def _module_file(module: str) -> Path | None:
-    """The file of a dotted module. Its package is not imported, as `importlib.util.find_spec` would."""
+    """The file of a dotted module. `importlib.util.find_spec` would import its package."""
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
     for i, _ in enumerate(rest):
         if spec is None or spec.submodule_search_locations is None:
             return None
-        spec = PathFinder.find_spec(".".join([top, *rest[: i + 1]]), list(spec.submodule_search_locations))
-    return Path(spec.origin).resolve() if spec and spec.origin and Path(spec.origin).is_file() else None
+        spec = PathFinder.find_spec(
+            ".".join([top, *rest[: i + 1]]), list(spec.submodule_search_locations)
+        )
+    return (
+        Path(spec.origin).resolve()
+        if spec and spec.origin and Path(spec.origin).is_file()
+        else None
+    )
 
 
 def _block(found: list[Candidate], blocked: Sequence[str]) -> list[Candidate]:
     """The same candidates, those that are named marked as blocked."""
-    names = {name for candidate in found for name in (candidate.plugin.source.name, candidate.plugin.source.distribution)}
+    names = {
+        name
+        for candidate in found
+        for name in (candidate.plugin.source.name, candidate.plugin.source.distribution)
+    }
     for name in blocked:
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise UsageError(f"there is no plugin {name!r} to leave out", f"{hint}{len(found)} plugins were found",
-                             "see kdbench plugins")  # fmt: skip
+                             "see kdbench plugins")
     return [
         replace(c, plugin=replace(c.plugin, state="blocked", error="left out by --no-plugin"))
         if {c.plugin.source.name, c.plugin.source.distribution} & set(blocked) else c
         for c in found
-    ]  # fmt: skip
+    ]

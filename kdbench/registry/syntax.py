@@ -1,8 +1,8 @@
-"""Source files -> hashes of what they mean: which files a module reaches, and the fingerprint of its code. No import.
+"""Source files -> hashes of what they mean: what a module reaches, and its code. No import.
 
-The fingerprint of a plugin's code covers the syntax trees (without docstrings, comments and positions) of its module,
-of every module of its own top-level package that it imports, however indirectly, and of the functions of
-`kdbench.functional` that these import, with the functions those call.
+The fingerprint of a plugin's code covers the syntax trees (without docstrings, comments and
+positions) of its module, of every module of its own top-level package that it imports, however
+indirectly, and of the functions of `kdbench.functional` that these import, with those they call.
 """
 
 import ast
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 __all__ = ["Memo", "Reached", "claims", "reach"]
 
 Memo: TypeAlias = MutableMapping[str, Any]
-"""What was found in a file, as JSON, by the SHA-256 of its bytes: parsing costs more than hashing."""
+"""What was found in a file, as JSON, by its SHA-256: parsing costs more than hashing."""
 
 _FUNCTIONAL = "kdbench.functional"
 _HOST = Path(__file__).parents[1]
@@ -58,7 +58,11 @@ def normalised(node: object) -> str:
 
 def _is_text(node: object) -> bool:
     """Whether a statement is a lone string: a docstring, or documentation of an attribute."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[int, str, list[str]]]:
@@ -75,28 +79,42 @@ def _yielded(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for function in tree.body:
         if isinstance(function, ast.FunctionDef) and function.name in _HOOKS:
             for node in ast.walk(function):
-                if isinstance(node, ast.Tuple) and node.elts and isinstance(node.elts[0], ast.Constant):
+                if (
+                    isinstance(node, ast.Tuple)
+                    and node.elts
+                    and isinstance(node.elts[0], ast.Constant)
+                ):
                     name = node.elts[0].value
                     if isinstance(name, str):
                         yield _HOOKS[function.name], name
 
 
 def _read(content: bytes, memo: Memo) -> dict[str, Any]:
-    """Hash of the tree, imports, attribute names (where all of `functional` is imported) and claims of one file."""
+    """Tree's hash, imports, attributes (where all of `functional` is imported) and claims."""
     key = _sha(content)
     if key not in memo:
         try:
             tree = ast.parse(content)
-        except (SyntaxError, ValueError):  # reported when the child imports it; a compiled module has no tree at all
+        except (
+            SyntaxError,
+            ValueError,
+        ):  # reported when the child imports it; a compiled module has no tree at all
             memo[key] = {"tree": key, "imports": [], "attributes": [], "claims": []}
             return dict(memo[key])
-        imports = [list(item) for item in _imports(tree)]
-        whole = any(m == _FUNCTIONAL and not n or m == "kdbench" and "functional" in n for _, m, n in imports)
-        found = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} if whole else set()
+        found = list(_imports(tree))
+        whole = any(
+            (m == _FUNCTIONAL and not n) or (m == "kdbench" and "functional" in n)
+            for _, m, n in found
+        )
+        attributes = (
+            {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+            if whole
+            else set()
+        )
         memo[key] = {
             "tree": _sha(normalised(tree)),
-            "imports": imports,
-            "attributes": sorted(found),
+            "imports": [list(item) for item in found],
+            "attributes": sorted(attributes),
             "claims": [list(claim) for claim in _yielded(tree)],
         }
     return dict(memo[key])
@@ -123,12 +141,18 @@ def _defined(node: ast.stmt) -> list[str]:
     """Names that a top-level statement binds, imports left out."""
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    targets = (
+        node.targets
+        if isinstance(node, ast.Assign)
+        else [node.target]
+        if isinstance(node, ast.AnnAssign)
+        else []
+    )
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _functions(names: Iterable[str], memo: Memo) -> list[list[str]]:
-    """Name and hash of these functions of `kdbench.functional` and of those they call, transitively."""
+    """Name and hash of these functions of `kdbench.functional` and of all those they call."""
     known, todo, out = _definitions(memo), list(names), {}
     while todo:
         name = todo.pop()
@@ -141,11 +165,13 @@ def _functions(names: Iterable[str], memo: Memo) -> list[list[str]]:
 def _locate(module: str, base: Path) -> Path | None:
     """The file of a dotted module below the folder `base`, if it is there."""
     stem = base.joinpath(*module.split("."))
-    return next((p for p in (stem / "__init__.py", stem.with_name(stem.name + ".py")) if p.is_file()), None)
+    return next(
+        (p for p in (stem / "__init__.py", stem.with_name(stem.name + ".py")) if p.is_file()), None
+    )
 
 
 def _targets(module: str, package: bool, level: int, name: str, names: list[str]) -> Iterator[str]:
-    """Dotted names of the modules that one import statement of `module` may import, parents included."""
+    """Dotted names of modules that an import in `module` may import, parents included."""
     if level:
         parents = module.split(".")[: None if package and level == 1 else -(level - package)]
         name = ".".join([*parents, *([name] if name else [])])
@@ -158,13 +184,16 @@ def reach(module: str, path: Path, memo: Memo, *, file: bool = False) -> Reached
     """Digest, fingerprint and claims of the module at `path`.
 
     Args:
-        module: Dotted name; for a one-file plugin its stem, and then files that lie beside it count as its package.
+        module: Dotted name; for a one-file plugin its stem.
+        path: Of its file.
         memo: Filled with what was parsed.
-        file: Whether it is a one-file plugin.
+        file: Whether it is a one-file plugin: then the files beside it count as its package.
     """
     parts = module.split(".")
     base = path.parents[len(parts) - 1 + (path.name == "__init__.py")]
-    package = file or _locate(parts[0], base) != path or path.name == "__init__.py"  # else: a lone module
+    package = (
+        file or _locate(parts[0], base) != path or path.name == "__init__.py"
+    )  # else: a lone module
     bytes_of, trees, functions = {}, {}, set[str]()
     todo = [(".".join(parts[: i + 1]), None) for i in range(len(parts) - 1)] + [(module, path)]
     while todo:

@@ -7,4 +7,15 @@ from kdbench.train.schedule import learning_rate
 from kdbench.train.stream import Step, make_batch, stream
 from kdbench.train.timing import interleave
 
-__all__ = ["PHASES", "Clock", "Diverged", "Runner", "Step", "interleave", "learning_rate", "lockstep", "make_batch", "stream"]
+__all__ = [
+    "PHASES",
+    "Clock",
+    "Diverged",
+    "Runner",
+    "Step",
+    "interleave",
+    "learning_rate",
+    "lockstep",
+    "make_batch",
+    "stream",
+]

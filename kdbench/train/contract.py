@@ -27,8 +27,12 @@ def tensors_of(state: Any) -> tuple[list[nn.Module], list[Tensor], list[torch.op
     if isinstance(state, Mapping):
         state = list(state.values())
     if isinstance(state, (list, tuple)):
-        parts = [tensors_of(item) for item in state]
-        return sum((p[0] for p in parts), []), sum((p[1] for p in parts), []), sum((p[2] for p in parts), [])
+        modules, tensors, optimizers = [], [], []
+        for part in map(tensors_of, state):
+            modules += part[0]
+            tensors += part[1]
+            optimizers += part[2]
+        return modules, tensors, optimizers
     raise ContractError(
         f"the method's state holds a {type(state).__name__}",
         "state is None, Modules, tensors, optimizers, or lists, tuples and dicts of them",
@@ -43,9 +47,19 @@ def total_loss(losses: Losses) -> Tensor:
         ContractError: Not a mapping of names to scalar tensors.
     """
     if not isinstance(losses, Mapping) or not losses:
-        raise ContractError(f"the losses are a {type(losses).__name__}", "expected {name: scalar tensor}", "return a dict of weighted terms")
+        raise ContractError(
+            f"the losses are a {type(losses).__name__}",
+            "expected {name: scalar tensor}",
+            "return a dict of weighted terms",
+        )
     for name, term in losses.items():
         if not isinstance(term, Tensor) or term.ndim:
             kind = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
-            raise ContractError(f"the loss term {name!r} has {kind}", "each term is a scalar tensor", "take its mean or sum")
-    return torch.stack(list(losses.values())).sum() if len(losses) > 1 else next(iter(losses.values()))
+            raise ContractError(
+                f"the loss term {name!r} has {kind}",
+                "each term is a scalar tensor",
+                "take its mean or sum",
+            )
+    return (
+        torch.stack(list(losses.values())).sum() if len(losses) > 1 else next(iter(losses.values()))
+    )

@@ -57,7 +57,9 @@ def lockstep(
                 failures[name] = error
                 del active[name]
                 _restore(before)
-                shared = Step(make_batch(views, rows, views.batch(rows, epoch), number / total), teach)
+                shared = Step(
+                    make_batch(views, rows, views.batch(rows, epoch), number / total), teach
+                )
         if closing:
             since = 0
         after(number + 1)
@@ -82,6 +84,14 @@ def _unmoved(before: tuple[torch.dtype, bool, int], shared: Step) -> None:
     """Raise where a plugin call has changed what belongs to all."""
     after = _globals()
     if after != before:
-        raise ContractError("step() changed global state", f"dtype, grad mode, threads were {before}, are {after}", "restore them")
+        raise ContractError(
+            "step() changed global state",
+            f"dtype, grad mode, threads were {before}, are {after}",
+            "restore them",
+        )
     if shared.written:
-        raise ContractError("step() wrote into the shared batch or teacher outputs", "they belong to all methods", "clone before writing")
+        raise ContractError(
+            "step() wrote into the shared batch or teacher outputs",
+            "they belong to all methods",
+            "clone before writing",
+        )

@@ -39,12 +39,27 @@ class Runner:
         self, method: Method, student: nn.Module, setup: Setup, protocol: TrainingProtocol, *,
         seed: int, total: int, device: torch.device, private: nn.Module | None = None, quiz: Views | None = None,
     ) -> None:  # fmt: skip
-        self.method, self.student, self.protocol, self.seed, self.total = method, student, protocol, seed, total
-        self.needs, self.stages, self.device, self.quiz = method.needs(), method.stages(), device, quiz
+        self.method, self.student, self.protocol, self.seed, self.total = (
+            method,
+            student,
+            protocol,
+            seed,
+            total,
+        )
+        self.needs, self.stages, self.device, self.quiz = (
+            method.needs(),
+            method.stages(),
+            device,
+            quiz,
+        )
         self.clock, self.private = Clock(device), private
         shares = [stage.share for stage in self.stages]
         if not shares or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
-            raise ContractError("the shares of stages() do not sum to 1", f"got {shares}", "give each stage a share above 0")
+            raise ContractError(
+                "the shares of stages() do not sum to 1",
+                f"got {shares}",
+                "give each stage a share above 0",
+            )
         self.ends = [round(sum(shares[: i + 1]) * total) for i in range(len(shares))]
         torch.manual_seed(derive_seed(seed, "state"))
         self.state = method.init(setup)
@@ -53,11 +68,15 @@ class Runner:
         self.student_weights = [p for p in student.parameters() if p.requires_grad]
         self.extra_weights = [p for p in self.modules.parameters() if p.requires_grad]
         self.weights = self.student_weights + self.extra_weights
-        self.optimizer = method.optimizer(self.weights, protocol) or make_optimizer(self.weights, protocol)
+        self.optimizer = method.optimizer(self.weights, protocol) or make_optimizer(
+            self.weights, protocol
+        )
         if private is not None:
             rate = protocol.learning_rate
             decay = protocol.weight_decay
-            self.teacher_optimizer = torch.optim.SGD(private.parameters(), rate, protocol.momentum, weight_decay=decay)
+            self.teacher_optimizer = torch.optim.SGD(
+                private.parameters(), rate, protocol.momentum, weight_decay=decay
+            )
         self.done, self.quizzed, self.updates = 0, 0, 0
         self.sums: dict[str, Tensor] = {}
         self.current: Step | None = None
@@ -68,7 +87,11 @@ class Runner:
     def teacher(self) -> nn.Module:
         """The private teacher."""
         if self.private is None:
-            raise ContractError("loop.teacher is not there", "the shared teacher is frozen", 'return Needs(teacher="private")')
+            raise ContractError(
+                "loop.teacher is not there",
+                "the shared teacher is frozen",
+                'return Needs(teacher="private")',
+            )
         return self.private
 
     @property
@@ -86,7 +109,7 @@ class Runner:
         with self.clock.phase("teacher"):
             teacher = self._teach(batch)
         with self.clock.phase("student"), self._precision():
-            student = self.student(batch.inputs, hints=self.needs.hints)
+            student: Outputs = self.student(batch.inputs, hints=self.needs.hints)
         return student.float(), teacher
 
     def gradients(self, losses: Losses) -> Sequence[Tensor | None]:
@@ -112,7 +135,11 @@ class Runner:
     def quiz_batch(self) -> Batch:
         """The next batch of the quiz split, unaugmented."""
         if self.quiz is None:
-            raise ContractError("loop.quiz_batch() has no rows", "no quiz split was asked for", "return Needs(quiz=0.1)")
+            raise ContractError(
+                "loop.quiz_batch() has no rows",
+                "no quiz split was asked for",
+                "return Needs(quiz=0.1)",
+            )
         size = min(self.protocol.batch_size, len(self.quiz))
         epoch, position = divmod(self.quizzed, len(self.quiz) // size)
         rows = self.quiz.order(epoch)[position * size : (position + 1) * size]
@@ -150,10 +177,16 @@ class Runner:
         self.current, before = step, self.updates
         losses = self.method.step(self, replace(step.batch, stage=stage), self.state)
         if self.updates != before + 1:
-            raise ContractError(f"step() updated the student {self.updates - before} times", "exactly one update a step", "call descend once")
+            raise ContractError(
+                f"step() updated the student {self.updates - before} times",
+                "exactly one update a step",
+                "call descend once",
+            )
         total_loss(losses)
         for name, term in losses.items():
-            self.sums[name] = self.sums[name] + term.detach() if name in self.sums else term.detach().clone()
+            self.sums[name] = (
+                self.sums[name] + term.detach() if name in self.sums else term.detach().clone()
+            )
         self.done += 1
         self.current = None
 
@@ -176,9 +209,14 @@ class Runner:
             return Outputs(logits=empty, pooled=empty)
         if self.private is not None:
             with torch.no_grad(), self._precision():
-                return self.private(batch.inputs, hints=self.needs.hints).float()
+                outputs: Outputs = self.private(batch.inputs, hints=self.needs.hints)
+            return outputs.float()
         if self.current is None or batch.inputs is not self.current.batch.inputs:
-            raise ContractError("forward() was given another batch", "the shared teacher judges the step's own batch", "pass it on")
+            raise ContractError(
+                "forward() was given another batch",
+                "the shared teacher judges the step's own batch",
+                "pass it on",
+            )
         return self.current.teacher(self.stages[batch.stage].anchor)
 
     def _rate(self) -> float:
@@ -189,7 +227,9 @@ class Runner:
         return learning_rate(self.protocol, self.done, self.total)
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.protocol.precision == "bfloat16")
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.protocol.precision == "bfloat16"
+        )
 
     def _batch(self, views: Views, rows: Tensor, images: Tensor) -> Batch:
         return make_batch(views, rows, images, self.progress)

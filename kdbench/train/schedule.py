@@ -21,15 +21,29 @@ def learning_rate(protocol: TrainingProtocol, step: int, total: int) -> float:
     if step < warm:
         return protocol.learning_rate * (step + 1) / warm
     if protocol.schedule == "cosine":
-        return protocol.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
-    return protocol.learning_rate * protocol.gamma ** sum(step >= round(share * total) for share in protocol.milestones)
+        return (
+            protocol.learning_rate
+            * 0.5
+            * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
+        )
+    return protocol.learning_rate * protocol.gamma ** sum(
+        step >= round(share * total) for share in protocol.milestones
+    )
 
 
-def make_optimizer(parameters: Sequence[nn.Parameter], protocol: TrainingProtocol) -> torch.optim.Optimizer:
+def make_optimizer(
+    parameters: Sequence[nn.Parameter], protocol: TrainingProtocol
+) -> torch.optim.Optimizer:
     """The protocol's optimizer over these weights."""
     if protocol.optimizer == "adamw":
         betas = (protocol.momentum, 0.999)
-        return torch.optim.AdamW(parameters, protocol.learning_rate, betas=betas, weight_decay=protocol.weight_decay, fused=True)
+        return torch.optim.AdamW(
+            parameters,
+            protocol.learning_rate,
+            betas=betas,
+            weight_decay=protocol.weight_decay,
+            fused=True,
+        )
     return torch.optim.SGD(
         parameters, protocol.learning_rate, protocol.momentum, weight_decay=protocol.weight_decay,
         nesterov=protocol.nesterov, fused=True,

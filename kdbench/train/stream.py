@@ -28,13 +28,19 @@ class Step:
         """The shared teacher's outputs at this anchor of its training."""
         if anchor not in self._answers:
             outputs = self._answers[anchor] = self._teach(anchor, self.batch.inputs)
-            self._keep(outputs.logits, outputs.pooled, *(outputs.hints if type(outputs.hints) is tuple else ()))
+            self._keep(
+                outputs.logits,
+                outputs.pooled,
+                *(outputs.hints if type(outputs.hints) is tuple else ()),
+            )
         return self._answers[anchor]
 
     @property
     def written(self) -> bool:
         """Whether somebody wrote into what is shared."""
-        return any(tensor._version != version for tensor, version in self._born)  # torch's own counter
+        return any(
+            tensor._version != version for tensor, version in self._born
+        )  # torch's own counter
 
     def _keep(self, *tensors: Tensor) -> None:
         self._born += [(tensor, tensor._version) for tensor in tensors]
@@ -49,7 +55,9 @@ def make_batch(views: Views, rows: Tensor, images: Tensor, progress: float) -> B
     )  # fmt: skip
 
 
-def stream(views: Views, protocol: TrainingProtocol, total: int) -> Iterator[tuple[int, int, Tensor]]:
+def stream(
+    views: Views, protocol: TrainingProtocol, total: int
+) -> Iterator[tuple[int, int, Tensor]]:
     """Epoch, step and rows of each batch of the budget, the same for every method of a cohort."""
     each = protocol.steps_per_epoch(len(views))
     epoch, order = -1, torch.empty(0, dtype=torch.int64)

@@ -42,7 +42,9 @@ def _table() -> tuple[UInt8[np.ndarray, "1797 8 8 1"], Int[np.ndarray, " 1797"]]
 class _Digits(Rows):
     """Rows that are already decoded."""
 
-    def __init__(self, images: UInt8[np.ndarray, "rows 8 8 1"], labels: Int[np.ndarray, " rows"]) -> None:
+    def __init__(
+        self, images: UInt8[np.ndarray, "rows 8 8 1"], labels: Int[np.ndarray, " rows"]
+    ) -> None:
         self._images, self.labels = images, labels
         self.digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
 

@@ -39,7 +39,11 @@ class HubImages(DataSet):
     def prepare(self, root: str) -> None:
         """Download what is missing: into `root`/<name> as Parquet, or into the cache of `datasets` if `root` is ""."""
         folder = Path(root) / self.name
-        missing = [split for split in self.sizes if not (root and shards(folder, split)) and not self._cached(split)]
+        missing = [
+            split
+            for split in self.sizes
+            if not (root and shards(folder, split)) and not self._cached(split)
+        ]
         if not missing:
             return
         from datasets import load_dataset  # half a second; offline runs from Parquet do without
@@ -48,7 +52,9 @@ class HubImages(DataSet):
             try:
                 table = load_dataset(self.hub, split=split)
             except (OSError, ValueError, RuntimeError) as error:
-                raise DataError(f"{self.name} cannot be fetched", f"{self.hub}: {error}", self._advice()) from error
+                raise DataError(
+                    f"{self.name} cannot be fetched", f"{self.hub}: {error}", self._advice()
+                ) from error
             if root:
                 folder.mkdir(parents=True, exist_ok=True)
                 whole, part = folder / f"{split}.parquet", folder / f".{split}.parquet.part"
@@ -64,8 +70,14 @@ class HubImages(DataSet):
         folder = Path(root) / self.name
         if root and any(folder.glob("*.parquet")):
             if not (files := shards(folder, split)):
-                raise DataError(f"{self.name} has no {split} split", f"no {split}*.parquet in {folder}", self._advice())
-            rows: Rows = ParquetRows(self.name, files, self.image, self.label, self.image_shape, strict=False)
+                raise DataError(
+                    f"{self.name} has no {split} split",
+                    f"no {split}*.parquet in {folder}",
+                    self._advice(),
+                )
+            rows: Rows = ParquetRows(
+                self.name, files, self.image, self.label, self.image_shape, strict=False
+            )
         elif table := self._cached(split):
             digest = content(Path(file["filename"]) for file in table.cache_files)
             arrow = table.with_format("arrow")[:]
@@ -126,7 +138,18 @@ class CIFAR10(HubImages):
     mean = (0.4914, 0.4822, 0.4465)
     std = (0.2470, 0.2435, 0.2616)
     flips = True
-    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    class_names = (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    )
     class_tree = None
     licence = "none stated; the authors ask for citation"
     source = "https://www.cs.toronto.edu/~kriz/cifar.html"

@@ -17,7 +17,16 @@ import pyarrow as pa
 
 from kdbench.api import DataSet, Rows, hookimpl
 from kdbench.errors import DataError
-from kdbench_datasets.rows import CHANNELS, ParquetRows, Split, checked, content, decoded, open_table, shards
+from kdbench_datasets.rows import (
+    CHANNELS,
+    ParquetRows,
+    Split,
+    checked,
+    content,
+    decoded,
+    open_table,
+    shards,
+)
 
 SAMPLE = 10_000
 """At most so many training rows, evenly spaced, give mean and standard deviation."""
@@ -65,7 +74,9 @@ class Parquet(DataSet):
     @cached_property
     def num_classes(self) -> int:  # type: ignore[override]  # a fact of the folder
         """Number of the ClassLabel's names, or the largest training label plus 1."""
-        return len(self._label_names) or int(self._rows("train", (1, 1, 1)).labels.max(initial=0)) + 1
+        return (
+            len(self._label_names) or int(self._rows("train", (1, 1, 1)).labels.max(initial=0)) + 1
+        )
 
     @cached_property
     def sizes(self) -> Mapping[str, int]:  # type: ignore[override]  # a fact of the folder
@@ -78,7 +89,9 @@ class Parquet(DataSet):
         """Channels, height, width of the first training image."""
         rows = self._rows("train", (1, 1, 1))
         if not len(rows):
-            raise DataError(f"{self.name} has no training rows", "its train split is empty", "add rows")
+            raise DataError(
+                f"{self.name} has no training rows", "its train split is empty", "add rows"
+            )
         with decoded(next(rows.encoded([0])), f"{self.name}: row 0") as image:
             return CHANNELS[image.mode], image.height, image.width
 
@@ -103,10 +116,16 @@ class Parquet(DataSet):
     @property
     def _folder(self) -> Path:
         if not self.path:
-            raise DataError("parquet has no folder", "its option path is empty", "write parquet[path=FOLDER]")
+            raise DataError(
+                "parquet has no folder", "its option path is empty", "write parquet[path=FOLDER]"
+            )
         folder = Path(self.path).expanduser()
         if not folder.is_dir():
-            raise DataError(f"{self.path} is no folder", "train*.parquet is looked for in it", "correct the path")
+            raise DataError(
+                f"{self.path} is no folder",
+                "train*.parquet is looked for in it",
+                "correct the path",
+            )
         return folder.resolve()
 
     def _files(self, split: str) -> tuple[Path, ...]:
@@ -143,7 +162,9 @@ class Parquet(DataSet):
         types = {field.name: field.type for field in self._schema}
         images = [name for name, kind in types.items() if _holds_images(kind)]
         integers = [name for name, kind in types.items() if pa.types.is_integer(kind)]
-        classes = [name for name in integers if self._features.get(name, {}).get("_type") == "ClassLabel"]
+        classes = [
+            name for name in integers if self._features.get(name, {}).get("_type") == "ClassLabel"
+        ]
         return self._only("image", images), self._only("label", classes or integers)
 
     def _only(self, role: str, fit: list[str]) -> str:
@@ -153,7 +174,9 @@ class Parquet(DataSet):
         if not asked and len(fit) == 1:
             return fit[0]
         raise DataError(
-            f"{self.name} has no column {asked!r}" if asked else f"{self.name}: {len(fit)} columns could be the {role}",
+            f"{self.name} has no column {asked!r}"
+            if asked
+            else f"{self.name}: {len(fit)} columns could be the {role}",
             f"its columns are {', '.join(f'{field.name} ({field.type})' for field in self._schema)}",
             f"name it: parquet[path=...,{role}=COLUMN]",
         )
@@ -171,7 +194,9 @@ class Parquet(DataSet):
         mean = total / count
         std = np.sqrt(squares / count - mean**2)
         if not std.all():
-            raise DataError(f"{self.name}: channel {std.argmin()} is constant", "it carries nothing", "drop it")
+            raise DataError(
+                f"{self.name}: channel {std.argmin()} is constant", "it carries nothing", "drop it"
+            )
         return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 

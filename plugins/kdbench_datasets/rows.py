@@ -37,7 +37,9 @@ def shards(folder: Path, split: str) -> tuple[Path, ...]:
     """
     files = tuple(sorted(folder.glob(f"{split}*.parquet")))
     counted = [match for file in files if (match := _SHARD.search(file.stem))]
-    if counted and (len(counted) != len(files) or {int(match[2]) for match in counted} != {len(files)}):
+    if counted and (
+        len(counted) != len(files) or {int(match[2]) for match in counted} != {len(files)}
+    ):
         raise DataError(
             f"{folder.name}: the {split} split has {len(files)} of its {int(counted[0][2])} Parquet files",
             "the number of files differs from the number in their names",
@@ -48,7 +50,9 @@ def shards(folder: Path, split: str) -> tuple[Path, ...]:
 
 def content(files: Iterable[Path]) -> str:
     """SHA-256 over the bytes of these files, in order, hex; names and places do not count."""
-    digests = (_file_digest(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files)
+    digests = (
+        _file_digest(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files
+    )
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
@@ -84,9 +88,17 @@ def integers(column: pa.ChunkedArray, what: str) -> Int[np.ndarray, " rows"]:
         DataError: The column has no integers, or a row without one.
     """
     if not pa.types.is_integer(column.type):
-        raise DataError(f"{what}: labels are {column.type}", "expected integers", "give the column with label=NAME")
+        raise DataError(
+            f"{what}: labels are {column.type}",
+            "expected integers",
+            "give the column with label=NAME",
+        )
     if column.null_count:
-        raise DataError(f"{what}: {column.null_count} rows have no label", "every row needs one", "remove those rows")
+        raise DataError(
+            f"{what}: {column.null_count} rows have no label",
+            "every row needs one",
+            "remove those rows",
+        )
     return np.ascontiguousarray(column.to_numpy(), dtype=np.int64)
 
 
@@ -129,9 +141,21 @@ class ImageRows(Rows):
     """
 
     def __init__(
-        self, name: str, labels: Int[np.ndarray, " rows"], digest: str, shape: tuple[int, int, int], *, strict: bool
+        self,
+        name: str,
+        labels: Int[np.ndarray, " rows"],
+        digest: str,
+        shape: tuple[int, int, int],
+        *,
+        strict: bool,
     ) -> None:
-        self.name, self.labels, self.digest, self.shape, self.strict = name, labels, digest, shape, strict
+        self.name, self.labels, self.digest, self.shape, self.strict = (
+            name,
+            labels,
+            digest,
+            shape,
+            strict,
+        )
 
     @abstractmethod
     def encoded(self, rows: Sequence[int]) -> Iterator[bytes | None]:
@@ -147,14 +171,18 @@ class ImageRows(Rows):
         out = np.empty((len(rows), height, width, channels), np.uint8)
         for slot, row, data in zip(out, rows, self.encoded(rows), strict=True):
             with decoded(data, f"{self.name}: row {row}") as image:
-                if image.size != (width, height) or (self.strict and CHANNELS[image.mode] != channels):
+                if image.size != (width, height) or (
+                    self.strict and CHANNELS[image.mode] != channels
+                ):
                     found = (CHANNELS[image.mode], image.height, image.width)
                     raise DataError(
                         f"{self.name}: row {row} has shape {found} instead of {self.shape} (channels, height, width)",
                         "all images of a data set must have one shape",
                         "resize or convert the images when making the Parquet files",
                     )
-                slot[...] = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(slot.shape)
+                slot[...] = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(
+                    slot.shape
+                )
         return out
 
 
@@ -165,7 +193,11 @@ def decoded(data: bytes | None, what: str) -> Image.Image:
         DataError: There is none, it is broken, or it is not 8-bit gray or color.
     """
     if not data:
-        raise DataError(f"{what} has no image", "its bytes are empty", "embed the image files in the Parquet files")
+        raise DataError(
+            f"{what} has no image",
+            "its bytes are empty",
+            "embed the image files in the Parquet files",
+        )
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
@@ -173,7 +205,9 @@ def decoded(data: bytes | None, what: str) -> Image.Image:
         raise DataError(f"{what} cannot be decoded", str(error), "replace that image") from error
     if image.mode not in CHANNELS:
         expected = f"expected one of {', '.join(CHANNELS)}"
-        raise DataError(f"{what} has Pillow mode {image.mode}", expected, "convert it to 8-bit RGB or gray")
+        raise DataError(
+            f"{what} has Pillow mode {image.mode}", expected, "convert it to 8-bit RGB or gray"
+        )
     return image
 
 
@@ -188,11 +222,22 @@ class ParquetRows(ImageRows):
     """
 
     def __init__(
-        self, name: str, files: Sequence[Path], image: str, label: str, shape: tuple[int, int, int], *, strict: bool
+        self,
+        name: str,
+        files: Sequence[Path],
+        image: str,
+        label: str,
+        shape: tuple[int, int, int],
+        *,
+        strict: bool,
     ) -> None:
         self._files, self._image = files, image
         self._tables = [open_table(file) for file in files]
-        self._groups = [(i, group) for i, table in enumerate(self._tables) for group in range(table.num_row_groups)]
+        self._groups = [
+            (i, group)
+            for i, table in enumerate(self._tables)
+            for group in range(table.num_row_groups)
+        ]
         lengths = [self._tables[i].metadata.row_group(group).num_rows for i, group in self._groups]
         self._starts = np.cumsum([0, *lengths]).tolist()
         self._kept: tuple[int, pa.ChunkedArray] | None = None
@@ -203,13 +248,18 @@ class ParquetRows(ImageRows):
                     f"its columns are {', '.join(table.schema_arrow.names)}",
                     "fetch it again, or name its columns as expected",
                 )
-        labels = [integers(self._read(i, None, label), f"{name}, column {label}") for i in range(len(files))]
+        labels = [
+            integers(self._read(i, None, label), f"{name}, column {label}")
+            for i in range(len(files))
+        ]
         super().__init__(name, np.concatenate(labels), content(files), shape, strict=strict)
 
     def _read(self, i: int, group: int | None, column: str) -> pa.ChunkedArray:
         table = self._tables[i]
         try:
-            return (table.read([column]) if group is None else table.read_row_group(group, [column])).column(column)
+            return (
+                table.read([column]) if group is None else table.read_row_group(group, [column])
+            ).column(column)
         except _BROKEN as error:
             raise _damaged(self._files[i], error) from error
 
@@ -228,7 +278,13 @@ class ArrowRows(ImageRows):
     """Rows of a table that is already in memory or memory-mapped, as Hugging Face `datasets` caches it."""
 
     def __init__(
-        self, name: str, table: pa.Table, image: str, label: str, digest: str, shape: tuple[int, int, int]
+        self,
+        name: str,
+        table: pa.Table,
+        image: str,
+        label: str,
+        digest: str,
+        shape: tuple[int, int, int],
     ) -> None:
         labels = integers(table.column(label), f"{name}, column {label}")
         super().__init__(name, labels, digest, shape, strict=False)

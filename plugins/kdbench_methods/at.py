@@ -13,7 +13,9 @@ from kdbench.functional import cross_entropy, pooled_alike
 from kdbench_methods.ranges import check_ranges
 
 
-def attention(hint: Float[Tensor, "batch channels height width"], power: int) -> Float[Tensor, "batch places"]:
+def attention(
+    hint: Float[Tensor, "batch channels height width"], power: int
+) -> Float[Tensor, "batch places"]:
     """Where a feature map is strong: the channel mean of |f|^power, flattened, at unit L2 norm a row (0 stays 0)."""
     return F.normalize(hint.abs().pow(power).mean(1).flatten(1))
 
@@ -49,7 +51,9 @@ class AT(Method):
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: None) -> Losses:
         hard = cross_entropy(student.logits, batch.target, batch.labelled)
-        pairs = [pooled_alike(s, t.detach()) for s, t in zip(student.hints, teacher.hints, strict=True)]
+        pairs = [
+            pooled_alike(s, t.detach()) for s, t in zip(student.hints, teacher.hints, strict=True)
+        ]
         gaps = [F.mse_loss(attention(s, self.power), attention(t, self.power)) for s, t in pairs]
         return {"hard": hard, "attention": self.weight * sum(gaps, hard.new_zeros(()))}
 

@@ -27,7 +27,9 @@ def regressor(student: Hint, teacher: Hint) -> nn.Sequential:
         fit = (nn.AdaptiveAvgPool2d(theirs), nn.Conv2d(*widths, 1))
     else:
         fit = (nn.Conv2d(*widths, 1), nn.Upsample(theirs, mode="bilinear"))
-    return nn.Sequential(*fit, nn.BatchNorm2d(teacher.channels), *([nn.ReLU()] if teacher.kind == "map" else []))
+    return nn.Sequential(
+        *fit, nn.BatchNorm2d(teacher.channels), *([nn.ReLU()] if teacher.kind == "map" else [])
+    )
 
 
 @final
@@ -61,13 +63,20 @@ class FitNet(Method):
     def init(self, setup: Setup) -> nn.Module:
         count = min(len(setup.student.hints), len(setup.teacher.hints))
         if self.hint >= count:
-            raise Unsupported(f"fitnet: no hint {self.hint}", f"this pair has {count} hints", "ask for fitnet[hint=0]")
+            raise Unsupported(
+                f"fitnet: no hint {self.hint}",
+                f"this pair has {count} hints",
+                "ask for fitnet[hint=0]",
+            )
         return regressor(setup.student.hints[self.hint], setup.teacher.hints[self.hint])
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: nn.Module) -> Losses:
         hard = cross_entropy(student.logits, batch.target, batch.labelled)
         guess = widened(state(student.hints[self.hint]))
-        return {"hard": hard, "hint": self.weight * F.mse_loss(guess, widened(teacher.hints[self.hint]).detach())}
+        return {
+            "hard": hard,
+            "hint": self.weight * F.mse_loss(guess, widened(teacher.hints[self.hint]).detach()),
+        }
 
 
 @hookimpl

@@ -18,7 +18,9 @@ from kdbench_methods.ranges import check_ranges
 Weights = dict[str, Tensor]
 
 with warnings.catch_warnings(), forward_ad.dual_level():
-    warnings.simplefilter("ignore", FutureWarning)  # torch's forward mode, on first use, warns of torch's own torch.jit
+    warnings.simplefilter(
+        "ignore", FutureWarning
+    )  # torch's forward mode, on first use, warns of torch's own torch.jit
     forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
 
 
@@ -60,26 +62,45 @@ def meta_gradient(
         quiz_loss: Loss Q of a student with the given weights.
         pilot_rate: Size of the virtual step, one of plain gradient descent.
     """
-    old, taught = ({n: w.detach().requires_grad_() for n, w in net.named_parameters()} for net in (student, teacher))
+    old, taught = (
+        {n: w.detach().requires_grad_() for n, w in net.named_parameters()}
+        for net in (student, teacher)
+    )
     with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
         ours, theirs = answer(student, old, images), answer(teacher, taught, images)
         slopes = _slopes(objective(ours, theirs.detach()), old)
-        pilot = {name: (weight - pilot_rate * slopes[name]).detach().requires_grad_() for name, weight in old.items()}
+        pilot = {
+            name: (weight - pilot_rate * slopes[name]).detach().requires_grad_()
+            for name, weight in old.items()
+        }
         loss = quiz_loss(pilot)
         direction = _slopes(loss, pilot)
         with torch.no_grad(), forward_ad.dual_level():
-            duals = {name: forward_ad.make_dual(weight.detach(), direction[name]) for name, weight in old.items()}
+            duals = {
+                name: forward_ad.make_dual(weight.detach(), direction[name])
+                for name, weight in old.items()
+            }
             swing = forward_ad.unpack_dual(answer(student, duals, images)).tangent
     z, u = (widened(logits.detach()).requires_grad_() for logits in (ours, theirs))
     (pull,) = torch.autograd.grad(objective(z, u), z, create_graph=True)
     (push,) = torch.autograd.grad((pull * swing).sum(), u)
-    gradients = torch.autograd.grad(theirs, tuple(taught.values()), -pilot_rate * push.to(theirs), allow_unused=True)
-    return Lesson(gradients, loss.detach(), {name: weight.detach() for name, weight in pilot.items()})
+    gradients = torch.autograd.grad(
+        theirs, tuple(taught.values()), -pilot_rate * push.to(theirs), allow_unused=True
+    )
+    return Lesson(
+        gradients, loss.detach(), {name: weight.detach() for name, weight in pilot.items()}
+    )
 
 
 def _slopes(loss: Tensor, weights: Weights) -> Weights:
     """Gradient of the loss for each weight, 0 where a weight has no part."""
-    return dict(zip(weights, torch.autograd.grad(loss, tuple(weights.values()), materialize_grads=True), strict=True))
+    return dict(
+        zip(
+            weights,
+            torch.autograd.grad(loss, tuple(weights.values()), materialize_grads=True),
+            strict=True,
+        )
+    )
 
 
 @final
@@ -119,7 +140,13 @@ class MetaDistil(Method):
     quiz: float = 0.1
 
     def __post_init__(self) -> None:
-        check_ranges(self, temperature="(0, inf)", alpha="[0, 1]", pilot_rate="[0, inf)", teacher_rate="[0, inf)")
+        check_ranges(
+            self,
+            temperature="(0, inf)",
+            alpha="[0, 1]",
+            pilot_rate="[0, inf)",
+            teacher_rate="[0, inf)",
+        )
         check_ranges(self, teacher_start="[0, 1]", quiz="(0, 1)")
 
     def needs(self) -> Needs:
@@ -144,10 +171,14 @@ class MetaDistil(Method):
                 return torch.stack(tuple(self._terms(student, teacher, batch).values())).sum()
 
             def quiz_loss(weights: Weights) -> Tensor:
-                return cross_entropy(answer(loop.student, weights, quiz.inputs), quiz.target, quiz.labelled)
+                return cross_entropy(
+                    answer(loop.student, weights, quiz.inputs), quiz.target, quiz.labelled
+                )
 
             rate = self.pilot_rate * loop.decay
-            lesson = meta_gradient(loop.student, loop.teacher, batch.inputs, objective, quiz_loss, rate)
+            lesson = meta_gradient(
+                loop.student, loop.teacher, batch.inputs, objective, quiz_loss, rate
+            )
             began = float(state.clamp_(min=loop.decay))
             loop.teacher_update(lesson.gradients, self.teacher_rate * loop.decay / began)
         student, teacher = loop.forward(batch)

@@ -18,7 +18,9 @@ def check_ranges(method: object, **ranges: str) -> None:
     for field, interval in ranges.items():
         value, default = getattr(method, field), getattr(type(method), field)
         kind = "an integer" if isinstance(default, int) else "a number"
-        if not isinstance(value, int if isinstance(default, int) else (int, float)) or isinstance(value, bool):
+        if not isinstance(value, int if isinstance(default, int) else (int, float)) or isinstance(
+            value, bool
+        ):
             inside = False
         else:
             low, high = (float(end) for end in interval[1:-1].split(","))

@@ -1,4 +1,4 @@
-"""A distribution of a third party, installed: found beside the first-party plugins, and never in their place."""
+"""A third party's distribution: found beside the first-party plugins, never in their place."""
 
 import shutil
 import tomllib
@@ -29,26 +29,36 @@ def kdbench_methods():
 
 
 def install(folder: Path, project: dict, packages: list[Path]) -> Path:
-    """Lay a distribution out as an installer does: its packages, and beside them what its pyproject.toml declares."""
+    """Lay a distribution out as an installer does: packages, and what pyproject.toml declares."""
     meta = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     meta.mkdir(parents=True)
-    (meta / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    (meta / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
     points = project["entry-points"]["kdbench"].items()
-    (meta / "entry_points.txt").write_text("[kdbench]\n" + "".join(f"{key} = {value}\n" for key, value in points))
+    (meta / "entry_points.txt").write_text(
+        "[kdbench]\n" + "".join(f"{key} = {value}\n" for key, value in points)
+    )
     for package in packages:
-        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__")
+        )
     return folder
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with three distributions: a stand-in for the first-party one, the third party's, and one that shadows."""
+    """Three distributions: a stand-in for the first-party one, the third party's, a shadow."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "plain.py").write_text(FIRST_PARTY)
     (folder / "shadowing.py").write_text(FIRST_PARTY)
     host = {"name": "kdbench", "version": "0", "entry-points": {"kdbench": {"plain": "plain"}}}
     install(folder, host, [])
-    install(folder, tomllib.loads((HERE / "pyproject.toml").read_text())["project"], [HERE / "kdbench_thirdparty"])
+    install(
+        folder,
+        tomllib.loads((HERE / "pyproject.toml").read_text())["project"],
+        [HERE / "kdbench_thirdparty"],
+    )
     shadow = {"name": "shadow", "version": "1", "entry-points": {"kdbench": {"mse": "shadowing"}}}
     return install(folder, shadow, [])
 
@@ -64,13 +74,22 @@ def registry(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 def test_an_installed_method_is_found_with_its_origin(registry: Registry) -> None:
     entry = registry.entry("method", "thirdparty_mse")
-    assert (entry.source.distribution, entry.source.version, entry.source.first_party) == ("kdbench-thirdparty", "1.2.3", False)
-    assert (entry.paper, entry.summary) == ("1312.6184", "Half the mean squared difference of the logits.")
+    assert (entry.source.distribution, entry.source.version, entry.source.first_party) == (
+        "kdbench-thirdparty",
+        "1.2.3",
+        False,
+    )
+    assert (entry.paper, entry.summary) == (
+        "1312.6184",
+        "Half the mean squared difference of the logits.",
+    )
     assert entry.fields["weight"].doc == "Of that term, above 0."
 
 
 def test_two_distributions_may_use_one_entry_point_name(registry: Registry) -> None:
-    found = {plugin.source.distribution for plugin in registry.plugins if plugin.source.name == "mse"}
+    found = {
+        plugin.source.distribution for plugin in registry.plugins if plugin.source.name == "mse"
+    }
     assert found == {"kdbench-thirdparty", "shadow"}
 
 
@@ -83,7 +102,9 @@ def test_a_first_party_name_cannot_be_shadowed(registry: Registry) -> None:
     assert "shadow 1 (shadowing)" in shadow.error
 
 
-def test_a_worker_builds_the_installed_method(registry: Registry, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_builds_the_installed_method(
+    registry: Registry, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(site))
     source = registry.entry("method", "thirdparty_mse").source
     method = build(load(source)["method", "thirdparty_mse"], Spec.parse("thirdparty_mse[weight=2]"))
@@ -91,7 +112,9 @@ def test_a_worker_builds_the_installed_method(registry: Registry, site: Path, mo
     assert isinstance(method.weight, float)
 
 
-def test_a_distribution_can_be_left_out(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_distribution_can_be_left_out(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KDBENCH_CACHE", str(tmp_path))
     monkeypatch.syspath_prepend(str(site))
     registry = scan(blocked=["kdbench-thirdparty", "shadow", "plain"])
@@ -102,7 +125,9 @@ def test_a_distribution_can_be_left_out(site: Path, tmp_path: Path, monkeypatch:
         scan(blocked=["shadwo"])
 
 
-def test_a_helper_module_belongs_to_the_code(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_helper_module_belongs_to_the_code(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from kdbench.registry.syntax import reach
 
     package = shutil.copytree(site / "kdbench_thirdparty", tmp_path / "kdbench_thirdparty")

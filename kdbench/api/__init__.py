@@ -1,0 +1,18 @@
+"""All that a plugin author imports: a method is a frozen dataclass of hyperparameters with pure functions."""
+
+import pluggy
+
+from kdbench.api.dataset import DataSet, Rows
+from kdbench.api.method import Loop, Losses, Method
+from kdbench.api.needs import Needs, Stage
+from kdbench.api.outputs import Batch, Outputs
+from kdbench.api.setup import Hint, Port, Setup
+from kdbench.errors import ContractError, Unsupported
+from kdbench.record import TrainingProtocol
+
+__all__ = [
+    "Batch", "ContractError", "DataSet", "Hint", "Loop", "Losses", "Method", "Needs", "Outputs", "Port", "Rows",
+    "Setup", "Stage", "TrainingProtocol", "Unsupported", "hookimpl",
+]  # fmt: skip
+
+hookimpl = pluggy.HookimplMarker("kdbench")

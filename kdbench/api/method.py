@@ -1,0 +1,96 @@
+"""The base of all methods, and the loop that a method may take over."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kdbench.api.needs import Needs, Stage
+from kdbench.api.outputs import Batch, Outputs
+from kdbench.api.setup import Setup
+from kdbench.record import TrainingProtocol
+
+Losses: TypeAlias = Mapping[str, Float[Tensor, ""]]
+"""Weighted scalar terms by name; their sum is descended, each is recorded. `hard` is the labels' cross-entropy."""
+
+
+class Loop(Protocol):
+    """The training loop as a method's `step` sees it; exactly one student update a step.
+
+    Attributes:
+        student: `student(images)` gives `Outputs`; use with `torch.func.functional_call` for a virtual step.
+        teacher: The private teacher where `Needs(teacher="private")`, else the shared frozen one.
+        progress: Share of the budget spent, in [0, 1), on the host.
+        decay: The schedule's learning rate as a factor of the protocol's, in [0, 1].
+    """
+
+    student: nn.Module
+
+    @property
+    def teacher(self) -> nn.Module: ...
+
+    @property
+    def progress(self) -> float: ...
+
+    @property
+    def decay(self) -> float: ...
+
+    def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
+        """Student (with a graph) and teacher (without one) on `batch`."""
+
+    def gradients(self, losses: Losses) -> Sequence[Tensor | None]:
+        """Gradients of the summed losses, one for each weight of student and state."""
+
+    def update(self, gradients: Sequence[Tensor | None]) -> None:
+        """The one step of the student's optimizer."""
+
+    def descend(self, losses: Losses) -> Losses:
+        """`gradients` and `update` together; gives back the losses, to be recorded."""
+
+    def quiz_batch(self) -> Batch:
+        """The next batch of the quiz split, unaugmented."""
+
+    def teacher_update(self, gradients: Sequence[Tensor | None], learning_rate: float) -> None:
+        """One step of the private teacher: SGD with the protocol's momentum and weight decay."""
+
+
+class Method(ABC):
+    """Base of all methods: override `loss`, and of the other rungs only those the method needs."""
+
+    paper: ClassVar[str] = ""
+    """arXiv number or DOI of the source."""
+
+    def needs(self) -> Needs:
+        """What the host must give."""
+        return Needs()
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Shares of the one budget, in order."""
+        return (Stage(),)
+
+    def init(self, setup: Setup) -> Any:  # noqa: ANN401 - each method has its own state
+        """None, a Module (joins the student's optimizer), or a tree of Modules, tensors and optimizers."""
+        return None
+
+    @abstractmethod
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:  # noqa: ANN401
+        """Weighted scalar terms of one batch."""
+
+    def step(self, loop: Loop, batch: Batch, state: Any) -> Losses:  # noqa: ANN401
+        """One step of training; override to take it over."""
+        student, teacher = loop.forward(batch)
+        losses = getattr(self, self.stages()[batch.stage].loss)(student, teacher, batch, state)
+        return loop.descend(losses)
+
+    def optimizer(
+        self, parameters: Sequence[nn.Parameter], protocol: TrainingProtocol
+    ) -> torch.optim.Optimizer | None:
+        """Another optimizer for student and state, or None for the protocol's."""
+        return None
+
+    def deploy(self, student: nn.Module, state: Any) -> nn.Module:  # noqa: ANN401
+        """What is measured and exported: images in [0, 1] to logits or `Outputs`."""
+        return student

@@ -1,0 +1,221 @@
+"""Suite x registry x records -> the plan."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from kdbench.errors import NothingSelected, UsageError
+from kdbench.plan.nodes import Cohort, State, TeacherJob, Trial
+from kdbench.plan.whole import Plan
+from kdbench.record import (
+    PROTOCOL_VERSION,
+    RETRIED,
+    Pair,
+    Question,
+    Record,
+    Spec,
+    TrainingProtocol,
+    fingerprint,
+)
+from kdbench.registry import DataFacts, MethodFacts, Registry, Source
+from kdbench.suite import Suite
+
+_Chosen: TypeAlias = tuple[Spec, str]
+"""A method, and the words for its settings on the board."""
+
+
+def make(suite: Suite, registry: Registry, records: Sequence[Record], root: str) -> Plan:
+    """The plan of a suite.
+
+    Args:
+        suite: What is asked.
+        registry: What is installed.
+        records: What is known.
+        root: Folder of the data sets.
+
+    Raises:
+        UsageError: Unknown names, options or rows; PluginError: a broken plugin was asked for;
+        NothingSelected: the axes cross to nothing.
+    """
+    merged = [suite.method(Spec.parse(text)) for text in suite.axes.methods]
+    baselines = [suite.method(Spec.parse(text)) for text in suite.scoring.baselines]
+    facts = registry.methods([spec for spec, _ in (*merged, *baselines)])
+    answers: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        answers[record.fingerprints.question].append(record)
+
+    # The kinds of stream: the whole transfer set, and one kind for each share that some method holds out.
+    kinds: dict[float, list[_Chosen]] = defaultdict(list)
+    for spec, settings in merged:
+        kinds[facts[spec].needs["quiz"]].append((spec, settings))
+    for quiz in kinds:
+        if quiz:
+            kinds[quiz] = [b for b in baselines if not facts[b[0]].needs["quiz"]] + kinds[quiz]
+
+    asker = _Asker(suite, registry, facts, answers)
+    cohorts: list[Cohort] = []
+    for text, pair, seed in product(suite.axes.datasets, suite.axes.pairs, suite.axes.seeds):
+        cohorts += asker.cohorts(
+            registry.dataset(Spec.parse(text), root), Pair.parse(pair), seed, root, kinds, baselines
+        )
+    if not any(cohort.trials for cohort in cohorts):
+        raise NothingSelected(
+            "nothing is selected", "the axes cross to no trial", "see kdbench show " + suite.name
+        )
+    return Plan(suite, tuple(cohorts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """What every question of a suite shares."""
+
+    suite: Suite
+    registry: Registry
+    facts: Mapping[Spec, MethodFacts]
+    answers: Mapping[str, Sequence[Record]]
+
+    def cohorts(
+        self, dataset: DataFacts, pair: Pair, seed: int, root: str, kinds: Mapping[float, Sequence[_Chosen]],
+        baselines: Sequence[_Chosen],
+    ) -> Iterator[Cohort]:  # fmt: skip
+        """One cohort for each kind of stream."""
+        suite, protocol = self.suite, self.suite.protocol(pair.student)
+        _check(dataset, protocol, suite)
+        teachers = _teachers(suite, self.registry, dataset, pair, seed)
+        source, student_code = _network(self.registry, pair.student)
+        given = teachers[0].protocol is None
+        common: dict[str, Any] = {
+            "dataset": dataset.name,
+            "teacher": _recipe(pair, teachers),
+            "student": str(pair.student),
+            "teacher_protocol": None if given else suite.teacher,
+            "protocol": protocol,
+            "evaluation": suite.evaluation,
+            "seed": seed,
+        }
+        code = [student_code, *(job.code for job in teachers), dataset.code, str(PROTOCOL_VERSION)]
+        for quiz, chosen in kinds.items():
+            trials = {
+                t.question.fingerprint: t
+                for t in (self.trial(one, quiz, common, code) for one in chosen)
+            }
+            yield Cohort(
+                suite=suite.name, dataset=dataset, root=root, pair=pair, teachers=teachers, student_source=source,
+                protocol=protocol, evaluation=suite.evaluation, quiz=quiz, seed=seed, trials=tuple(trials.values()),
+                yardstick=self.trial(baselines[0], quiz, common, code) if baselines else None,
+                step_seconds=suite.limits.step_seconds,
+            )  # fmt: skip
+
+    def trial(
+        self, chosen: _Chosen, quiz: float, common: Mapping[str, Any], code: Sequence[str]
+    ) -> Trial:
+        """The trial of one method, with what is known of it."""
+        spec, settings = chosen
+        method = self.facts[spec]
+        question = Question(
+            method=spec.name, hyperparameters=dict(method.hyperparameters), quiz=quiz, **common
+        )
+        code_now, known = (
+            fingerprint([method.code, *code]),
+            self.answers.get(question.fingerprint, ()),
+        )
+        source = self.registry.entry("method", spec.name).source
+        return Trial(
+            question, spec, method, source, settings, code_now, _state(known, code_now), len(known)
+        )
+
+
+def _state(known: Sequence[Record], code: str) -> State:
+    current = [record for record in known if record.fingerprints.code == code]
+    if any(record.status == "ok" for record in current):
+        return "answered"
+    if any(record.status not in RETRIED for record in current):
+        return "failed"
+    return "stale" if known and not current else "open"
+
+
+def _network(registry: Registry, network: Spec) -> tuple[Source | None, str]:
+    """Where a network's plugin lies (None for timm's own), and its code fingerprint with its options."""
+    entry = next((e for e in registry.entries if (e.kind, e.name) == ("model", network.name)), None)
+    return entry.source if entry else None, registry.network_code(network.name)
+
+
+def _teachers(
+    suite: Suite, registry: Registry, dataset: DataFacts, pair: Pair, seed: int
+) -> tuple[TeacherJob, ...]:
+    """The members of the pair's teacher, each a job; members differ in their seed alone."""
+    network = pair.teacher.network
+    source, code = _network(registry, network)
+    options = dict(network.options)
+    if {"checkpoint", "pretrained"} & options.keys():
+        if pair.teacher.size > 1:
+            raise UsageError(
+                f"{pair.teacher} repeats given weights",
+                "members of an ensemble must differ",
+                "train them, or name one",
+            )
+        return (
+            TeacherJob(
+                dataset,
+                _named(network),
+                None,
+                suite.evaluation.validation_rows,
+                source,
+                code,
+                network,
+            ),
+        )
+    first = seed if suite.teacher.seed == "trial" else int(suite.teacher.seed)
+    jobs = []
+    for member in range(pair.teacher.size):
+        protocol = suite.teacher.model_copy(update={"seed": first * pair.teacher.size + member})
+        jobs.append(
+            TeacherJob(dataset, network, protocol, suite.evaluation.validation_rows, source, code)
+        )
+    return tuple(jobs)
+
+
+def _named(network: Spec) -> Spec:
+    """The network with its checkpoint by file name and content hash in place of the path."""
+    path = dict(network.options).get("checkpoint")
+    if path is None:
+        return network
+    try:
+        digest = hashlib.sha256(Path(str(path)).read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read checkpoint {path}",
+            str(error.strerror),
+            "give a safetensors or torch file",
+        ) from error
+    options = dict(network.without("checkpoint").options) | {
+        "checkpoint": f"{Path(str(path)).name}@{digest[:16]}"
+    }
+    return Spec(network.name, tuple(sorted(options.items())))
+
+
+def _recipe(pair: Pair, teachers: Sequence[TeacherJob]) -> str:
+    """The teacher as questions and records name it: given weights by name and hash, never by path."""
+    return str(replace(pair.teacher, network=teachers[0].network))
+
+
+def _check(dataset: DataFacts, protocol: TrainingProtocol, suite: Suite) -> None:
+    """Refuse rows and views that the data set does not have."""
+    have = dataset.sizes["train"] - suite.evaluation.validation_rows
+    for who, asked in (("train", protocol), ("teacher", suite.teacher)):
+        if (asked.rows or 1) > have:
+            raise UsageError(
+                f"[{who}] rows = {asked.rows} is too many",
+                f"{dataset.name} has {have} training rows here",
+                "lower it",
+            )
+        if asked.flip and not dataset.flips:
+            raise UsageError(
+                f"[{who}] flip = true is not allowed",
+                f"a mirrored {dataset.name} image changes its class",
+                "set flip = false",
+            )

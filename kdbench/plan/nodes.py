@@ -1,0 +1,152 @@
+"""What a plan is made of: teachers, trials and cohorts, each pure data that a worker can be handed."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from kdbench.record import (
+    PROTOCOL_VERSION,
+    Environment,
+    Evaluation,
+    Fingerprints,
+    Origin,
+    Pair,
+    Question,
+    Record,
+    Spec,
+    Status,
+    TeacherProtocol,
+    TrainingProtocol,
+    fingerprint,
+)
+from kdbench.registry import DataFacts, MethodFacts, Source
+
+State: TypeAlias = Literal["open", "answered", "stale", "failed"]
+"""open: not asked yet, or interrupted; stale: answered by other code; failed: answered, but not ok."""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherJob:
+    """One network that must exist before its cohorts run: a node of the DAG of teachers.
+
+    Attributes:
+        network: Canonical spec; weights that were given stand in it by name and content hash.
+        given: The spec as the user wrote it where weights were given, with the path or `pretrained=true`.
+        protocol: How it is trained, its seed resolved; None where weights were given.
+    """
+
+    dataset: DataFacts
+    network: Spec
+    protocol: TeacherProtocol | None
+    validation_rows: int
+    source: Source | None
+    code: str
+    given: Spec | None = None
+
+    @property
+    def rows(self) -> int | None:
+        """The first so many training rows are learnt from; None for all."""
+        return self.protocol.rows if self.protocol else None
+
+    @property
+    def key(self) -> str:
+        """Content address of the trained weights: hash of all that decides them."""
+        asked = self.protocol.model_dump(mode="json") if self.protocol else None
+        whole = [
+            self.dataset.name,
+            str(self.network),
+            asked,
+            self.validation_rows,
+            self.code,
+            PROTOCOL_VERSION,
+        ]
+        return fingerprint(whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One question, the method that answers it, and what the store knows of it."""
+
+    question: Question
+    spec: Spec
+    method: MethodFacts
+    source: Source
+    settings: str
+    code: str
+    state: State
+    attempts: int
+
+    def record(self, suite: str, status: Status, where: Environment, **fields: Any) -> Record:  # noqa: ANN401 - of Record
+        """A record of one attempt at this trial, made now.
+
+        Args:
+            suite: Name of the suite that asked.
+            status: How it ended.
+            where: What it ran in.
+            fields: What was measured, or the failure.
+        """
+        prints = Fingerprints(
+            question=self.question.fingerprint, code=self.code, environment=where.group
+        )
+        return Record(
+            status=status,
+            question=self.question,
+            fingerprints=prints,
+            suite=suite,
+            origin=Origin(distribution=self.source.distribution, version=self.source.version),
+            settings=self.settings,
+            created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            attempt=self.attempts + 1,
+            environment=where,
+            **fields,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Trials that differ only in method and share one stream of batches; they train in lockstep.
+
+    Attributes:
+        trials: Those still to run.
+        yardstick: The trial that costs are relative to; timed beside the others even if it is answered.
+        quiz: Share of the transfer set that the stream leaves out.
+    """
+
+    suite: str
+    dataset: DataFacts
+    root: str
+    pair: Pair
+    teachers: tuple[TeacherJob, ...]
+    student_source: Source | None
+    protocol: TrainingProtocol
+    evaluation: Evaluation
+    quiz: float
+    seed: int
+    trials: tuple[Trial, ...]
+    yardstick: Trial | None
+    step_seconds: float
+
+    @property
+    def rows(self) -> int | None:
+        """The first so many training rows are the transfer set; None for all."""
+        return self.protocol.rows
+
+    @property
+    def stream_rows(self) -> int:
+        """Rows of the transfer set that batches are drawn from."""
+        transfer = (
+            self.protocol.rows or self.dataset.sizes["train"] - self.evaluation.validation_rows
+        )
+        return transfer - round(self.quiz * transfer)
+
+    @property
+    def validation_rows(self) -> int:
+        """Rows cut from the end of the training split."""
+        return self.evaluation.validation_rows
+
+    @property
+    def name(self) -> str:
+        """One line that tells cohorts apart."""
+        return f"{self.dataset.name} {self.pair} seed {self.seed}" + (
+            f" quiz {self.quiz:g}" if self.quiz else ""
+        )

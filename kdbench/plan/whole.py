@@ -1,0 +1,60 @@
+"""The plan of a suite: its cohorts, what of them is open, and how long that will take."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from kdbench.plan.nodes import Cohort, TeacherJob, Trial
+from kdbench.record import Record
+from kdbench.suite import Suite
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All cohorts of a suite, answered trials included."""
+
+    suite: Suite
+    cohorts: tuple[Cohort, ...]
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial, in order."""
+        return tuple(trial for cohort in self.cohorts for trial in cohort.trials)
+
+    def work(self, *, retry: bool = False) -> tuple[Cohort, ...]:
+        """The cohorts with only the trials that are to be run; with `retry`, failed ones too."""
+        wanted = {"open", "stale"} | ({"failed"} if retry else set())
+        cohorts = (
+            replace(c, trials=tuple(t for t in c.trials if t.state in wanted)) for c in self.cohorts
+        )
+        return tuple(cohort for cohort in cohorts if cohort.trials)
+
+    def teachers(self, cohorts: Iterable[Cohort]) -> tuple[TeacherJob, ...]:
+        """The distinct teachers of these cohorts, in the order of first use."""
+        return tuple({job.key: job for cohort in cohorts for job in cohort.teachers}.values())
+
+    def minutes(self, records: Sequence[Record], workers: int) -> float | None:
+        """Estimated minutes of the open work on `workers` cores; None where nothing is known."""
+        seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for record in records:
+            if record.status == "ok" and "trial" in record.seconds:
+                ask = record.question
+                seconds[f"{ask.teacher}:{ask.student}", ask.method].append(
+                    record.seconds["trial"] / ask.protocol.total_steps(max(record.rows, 1))
+                )
+        total = 0.0
+        for cohort in self.work():
+            steps = cohort.protocol.total_steps(cohort.stream_rows)
+            full = cohort.protocol.model_copy(update={"steps": None, "budget": 1.0}).total_steps(
+                cohort.stream_rows
+            )
+            for trial in cohort.trials:
+                known = seconds.get((str(cohort.pair), trial.question.method))
+                if known:
+                    total += median(known) * steps
+                elif self.suite.trial_seconds:
+                    total += self.suite.trial_seconds * steps / full
+                else:
+                    return None
+        return total / workers / 60
