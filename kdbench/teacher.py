@@ -21,7 +21,7 @@ from kdbench.errors import DataError, UsageError
 from kdbench.models import Network, create
 from kdbench.plan import TeacherJob
 from kdbench.record import Spec, write_atomically
-from kdbench.train import Runner, lockstep
+from kdbench.train import Runner, lockstep, seed_torch
 
 
 @final
@@ -166,7 +166,7 @@ def ensure(job: TeacherJob, splits: Splits, cache: Path, device: torch.device) -
         views = Views(
             splits.train, rows, shift=protocol.shift, flip=protocol.flip, device=device, seed=seed
         )
-        torch.manual_seed(derive_seed(seed, "init"))
+        seed_torch(device, seed, "init")
         network = build(job.network, job, device)
         total = protocol.total_steps(len(views))
         setup = Setup(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kdbench.cli import new, reading
+from kdbench.cli import new, reading, showing
 from kdbench.errors import ExitCode, KDBenchError
 
 __all__ = ["app", "main"]
@@ -50,7 +50,7 @@ def kdbench(
 # All commands, in the order of the help page. Their modules import what is heavy inside of the
 # commands: `--help` and the reading commands never import torch, pandas or scipy.
 app.command("list", rich_help_panel="Look")(reading.list_)
-app.command("show", rich_help_panel="Look")(reading.show)
+app.command("show", rich_help_panel="Look")(showing.show)
 app.command("plugins", rich_help_panel="Look")(reading.plugins)
 app.add_typer(new.app, name="new", rich_help_panel="Extend")
 

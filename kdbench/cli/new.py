@@ -64,8 +64,11 @@ def method(
     from kdbench.record import write_atomically
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise UsageError(f"{name!r} is no name for a method", "names are lower case letters, digits and underscores",
-                         "kdbench new method my_method")
+        raise UsageError(
+            f"{name!r} is no name for a method",
+            "names are lower case letters, digits and underscores",
+            "kdbench new method my_method",
+        )
     path = Path(f"{name}.py")
     if path.exists():
         raise UsageError(

@@ -16,8 +16,13 @@ _PANEL = "Plugins"
 
 Methods: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("-m", "--method", metavar="METHOD", help=r"A method, as 'kd\[temperature=2]', or a plugin file; repeat.",
-                 rich_help_panel=_PANEL),
+    typer.Option(
+        "-m",
+        "--method",
+        metavar="METHOD",
+        help=r"A method, as 'kd\[temperature=2]', or a plugin file; repeat.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 PluginsDir: TypeAlias = Annotated[
     list[Path] | None,
@@ -53,10 +58,11 @@ def find(
     from kdbench.registry import scan
 
     registry = scan(files=files, folders=folders or (), blocked=blocked or ())
-    if count := sum(bool(plugin.error) for plugin in registry.plugins if plugin.state != "blocked"):
-        warn(
-            f"{count} plugin{'s have' if count > 1 else ' has'} errors: see kdbench plugins --errors"
-        )
+    asked = {str(path.resolve()) for path in files}  # those fail by themselves
+    others = (p for p in registry.plugins if p.state != "blocked" and p.source.path not in asked)
+    if count := sum(bool(plugin.error) for plugin in others):
+        have = "plugin has" if count == 1 else "plugins have"
+        warn(f"{count} {have} errors: see kdbench plugins --errors")
     return registry
 
 

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdbench.cli.options import AsJson, NoPlugin, PluginsDir, find, is_file
+from kdbench.cli.options import AsJson, NoPlugin, PluginsDir, find
 from kdbench.cli.output import heading, json_out, say, table
 
 if TYPE_CHECKING:
-    from kdbench.registry import Entry, Plugin, Registry
+    from kdbench.registry import Entry, Plugin
 
 _KINDS = {"methods": "method", "datasets": "dataset", "models": "model"}
 _TITLES = {"method": "Methods", "dataset": "Data sets", "model": "Networks", "suite": "Suites"}
@@ -65,6 +64,7 @@ def list_(
 
 
 def brief(entry: "Entry") -> dict[str, Any]:
+    """Kind, name, summary and origin, as JSON."""
     return {
         "kind": entry.kind,
         "name": entry.name,
@@ -99,9 +99,10 @@ def plugins(
     if not chosen:
         say(f"{len(found)} plugins, none with errors" if found else "no plugins")
         return
-    table(("state", "plugin", "origin", "yields"), [
-        (p.state, p.source.name, p.source.origin, ", ".join(p.yields)) for p in chosen
-    ])
+    table(
+        ("state", "plugin", "origin", "yields"),
+        [(p.state, p.source.name, p.source.origin, ", ".join(p.yields)) for p in chosen],
+    )
     for plugin in chosen:
         if plugin.error:
             say(f"{plugin.source.name}: {plugin.error}")
@@ -110,7 +111,14 @@ def plugins(
 def _row(plugin: "Plugin") -> dict[str, Any]:
     source = plugin.source
     return {
-        "name": source.name, "state": plugin.state, "kind": source.kind, "distribution": source.distribution,
-        "version": source.version, "module": source.module, "path": source.path, "first_party": source.first_party,
-        "yields": list(plugin.yields), "error": plugin.error,
+        "name": source.name,
+        "state": plugin.state,
+        "kind": source.kind,
+        "distribution": source.distribution,
+        "version": source.version,
+        "module": source.module,
+        "path": source.path,
+        "first_party": source.first_party,
+        "yields": list(plugin.yields),
+        "error": plugin.error,
     }

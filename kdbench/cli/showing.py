@@ -1,6 +1,7 @@
 """`kdbench show`: all that is known of one name, read from the index, without torch."""
 
 import difflib
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,17 +32,14 @@ def show(
     """Show all that is known of one name."""
     from kdbench import suite
 
-    if is_file(name) and not name.endswith(".toml"):
-        registry = find(plugins_dir, no_plugin, [Path(name)])
-        found = [
-            fact for method in registry.yielded(Path(name)) for fact in _named(registry, method)
-        ]
+    if name.endswith(".toml"):
+        found = [_suite(name)]
+    elif is_file(name):
+        found = _in_file(find(plugins_dir, no_plugin, [Path(name)]), Path(name))
     else:
-        registry = find(plugins_dir, no_plugin)
-        suites = [suite.load(name)] if name in suite.names() or name.endswith(".toml") else []
-        found = [] if name.endswith(".toml") else _named(registry, name, required=not suites)
-        found += [{"kind": "suite", "name": s.name, "summary": s.title, "doc": s.about.strip(), "settings": s.model_dump(mode="json")}
-                  for s in suites]
+        shipped = name in suite.names()
+        found = _named(find(plugins_dir, no_plugin), name, required=not shipped)
+        found += [_suite(name)] if shipped else []
     if as_json:
         json_out(found)
         return
@@ -51,21 +49,48 @@ def show(
         _print(facts)
 
 
-def _named(registry: "Registry", text: str, *, required: bool = True) -> list[dict[str, Any]]:
-    """What plugins and timm know under this name.
+def _suite(name: str) -> dict[str, Any]:
+    """A suite with all that it asks, as JSON."""
+    from kdbench import suite
+
+    asked = suite.load(name)
+    about = {
+        "kind": "suite",
+        "name": asked.name,
+        "summary": asked.title,
+        "doc": asked.about.strip(),
+    }
+    return about | {"settings": asked.model_dump(mode="json")}
+
+
+def _in_file(registry: "Registry", path: Path) -> list[dict[str, Any]]:
+    """All that a plugin file yields, as JSON.
 
     Raises:
-        UsageError: Nothing, although it is required; PluginError: its plugin is broken.
+        PluginError: It yields nothing that can be used.
+    """
+    from kdbench.record import Spec
+
+    found = [entry for entry in registry.entries if entry.source.path == str(path.resolve())]
+    if not found:
+        registry.yielded(path)  # raises, and says why
+    return [_facts(registry, entry, Spec(entry.name)) for entry in found]
+
+
+def _named(registry: "Registry", text: str, *, required: bool) -> list[dict[str, Any]]:
+    """What plugins and timm know under this name, as JSON.
+
+    Raises:
+        UsageError: Nothing, although it is required.
+        PluginError: Its plugin is broken.
     """
     from kdbench.record import Spec
 
     spec = Spec.parse(text)
-    entries = [entry for entry in registry.entries if entry.name == spec.name]
-    found = [_facts(registry, entry, spec) for entry in entries]
+    found = [_facts(registry, e, spec) for e in registry.entries if e.name == spec.name]
     if not found and spec.name in registry.timm_names():
-        found = [
-            {"kind": "model", "name": spec.name, "summary": "A network of timm.", "origin": "timm"}
-        ]
+        about = {"summary": "A network of timm.", "origin": "timm"}
+        found = [{"kind": "model", "name": spec.name} | about]
     if not found and required:
         _missing(registry, spec.name)
     return found
@@ -74,48 +99,43 @@ def _named(registry: "Registry", text: str, *, required: bool = True) -> list[di
 def _missing(registry: "Registry", name: str) -> None:
     """Raise what says best why there is nothing of this name."""
     from kdbench import suite
-    from kdbench.errors import PluginError, UsageError
+    from kdbench.errors import UsageError
     from kdbench.registry import Kind
 
     kinds: tuple[Kind, ...] = ("method", "dataset", "model")
     for kind in kinds:
-        try:
+        with suppress(
+            UsageError
+        ):  # unknown as this kind; a broken plugin's error goes on to the user
             registry.entry(kind, name)
-        except UsageError:
-            continue  # another kind may know why; a broken plugin's error goes on to the user
-        except PluginError:
-            raise
     known = [*(entry.name for entry in registry.entries), *suite.names(), *registry.timm_names()]
     close = difflib.get_close_matches(name, known, 1)
-    hint = (
-        f"did you mean {close[0]!r}?" if close else "no method, data set, network or suite has it"
-    )
+    none = "no method, data set, network or suite has it"
+    hint = f"did you mean {close[0]!r}?" if close else none
     raise UsageError(f"unknown name {name!r}", hint, "see kdbench list")
 
 
-def _facts(registry: "Registry", entry: "Entry", spec: Any) -> dict[str, Any]:  # noqa: ANN401 - a Spec; records are imported late
+def _facts(registry: "Registry", entry: "Entry", spec: "Spec") -> dict[str, Any]:
     """An entry with what its options make of it, as JSON."""
-    from dataclasses import asdict
-
     from kdbench.errors import DataError
     from kdbench.registry import data_dir
 
-    out = brief(entry) | {"doc": entry.doc, "paper": entry.paper, "module": entry.source.module, "path": entry.source.path,
-                           "code": entry.code, "options": {key: vars(info) for key, info in entry.fields.items()}}
+    out = brief(entry) | {
+        "doc": entry.doc,
+        "paper": entry.paper,
+        "module": entry.source.module,
+        "path": entry.source.path,
+        "code": entry.code,
+        "options": {key: vars(info) for key, info in entry.fields.items()},
+    }
     if entry.kind == "method":
-        facts = registry.methods([spec])[spec]
-        out |= {
-            "spec": str(facts.spec),
-            "hyperparameters": facts.hyperparameters,
-            "needs": facts.needs,
-            "stages": list(facts.stages),
-        }
+        facts = vars(registry.methods([spec])[spec])
+        out |= facts | {"spec": str(facts["spec"]), "stages": list(facts["stages"])}
     elif entry.kind == "dataset":
         try:
-            data = registry.dataset(spec, str(data_dir()))
-            out["facts"] = {
-                k: v for k, v in asdict(data).items() if k not in {"spec", "source", "code"}
-            } | {"spec": str(data.spec)}
+            known = vars(registry.dataset(spec, str(data_dir())))
+            kept = {key: value for key, value in known.items() if key not in {"source", "code"}}
+            out["facts"] = kept | {"spec": str(known["spec"])}
         except DataError as error:
             out["facts"] = {"unknown": f"{error.what}: {error.why}"}
     return out
@@ -131,28 +151,20 @@ def _print(facts: dict[str, Any]) -> None:
     if options := facts.get("options"):
         say()
         chosen = facts.get("hyperparameters", {})
-        rows = [
-            (
-                key,
-                str(chosen.get(key, info["default"])),
-                str(info["default"]),
-                info["type"],
-                info["doc"],
-            )
-            for key, info in options.items()
-        ]
-        table(("option", "value", "default", "type", "meaning"), rows)
+        columns = ("option", "value", "default", "type", "meaning")
+        table(columns, [_option(key, info, chosen) for key, info in options.items()])
     plain = {**facts.get("facts", {}), **facts.get("settings", {})}
-    if facts["kind"] == "method":
-        plain |= {f"needs {key}": value for key, value in facts["needs"].items()}
-        plain |= (
-            {f"stage {i}": value for i, value in enumerate(facts["stages"])}
-            if len(facts["stages"]) > 1
-            else {}
-        )
+    plain |= {f"needs {key}": value for key, value in facts.get("needs", {}).items()}
+    if len(stages := facts.get("stages", [])) > 1:
+        plain |= {f"stage {i}": stage for i, stage in enumerate(stages)}
     if plain:
         say()
         table(("fact", "value"), [(key, _short(value)) for key, value in plain.items()])
+
+
+def _option(key: str, info: dict[str, Any], chosen: dict[str, Any]) -> tuple[str, ...]:
+    default = info["default"]
+    return key, str(chosen.get(key, default)), str(default), info["type"], info["doc"]
 
 
 def _short(value: Any) -> str:  # noqa: ANN401 - any JSON

@@ -27,7 +27,7 @@ from kdbench.models import Network, align, create
 from kdbench.plan import Cohort
 from kdbench.record import Card, Cost, Deployed
 from kdbench.teacher import Teacher
-from kdbench.train import Runner, interleave, make_batch
+from kdbench.train import Runner, interleave, make_batch, seed_torch
 
 
 class Rig:
@@ -57,7 +57,7 @@ class Rig:
 
     def build(self) -> Network:
         """The student, initialised from the cohort's seed: the same for every method."""
-        torch.manual_seed(derive_seed(self.cohort.seed, "init"))
+        seed_torch(self.device, self.cohort.seed, "init")
         return self._fresh()
 
     def _fresh(self) -> Network:

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from statistics import fmean
@@ -15,7 +16,7 @@ from torch import nn
 
 from kdbench.errors import DataError, Unsupported, UsageError
 from kdbench.models.network import Network, Plan
-from kdbench.models.plan import Misfit, surveyed
+from kdbench.models.plan import Misfit, check_covered, surveyed
 from kdbench.models.weights import load
 from kdbench.record import Spec
 
@@ -95,15 +96,18 @@ def _planned(network: Spec, num_classes: int, image_shape: tuple[int, int, int])
     channels, *sides = image_shape
     image_size = (sides[0], sides[1])
     error: Exception | None = None
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes that are tried in vain
         facts = _facts(network, num_classes, channels)
         model = None if facts.fixed else _built(network, num_classes, channels, None)
         for size in _sizes(network, image_size, facts):
             try:
                 sized = size if facts.fixed else None
                 candidate = model or _built(network, num_classes, channels, sized)
-                _check_patches(candidate, size)
-                return sized, surveyed(candidate, image_shape, None if size == image_size else size)
+                plan = surveyed(candidate, image_shape, None if size == image_size else size)
+                if facts.fixed:  # where the size is free, the network is asked to take what the image has
+                    check_covered(candidate, channels, size)
+                return sized, plan
             except (Misfit, UsageError) as caught:
                 error = caught
     if isinstance(error, UsageError):
@@ -141,15 +145,6 @@ def _sizes(network: Spec, image_size: tuple[int, int], facts: _Facts) -> Iterato
         size = (2 * size[0], 2 * size[1])
     if own != image_size:
         yield own
-
-
-def _check_patches(model: nn.Module, size: tuple[int, int]) -> None:
-    """Raise where patches that lie side by side would not cover the image: what is left over would be cut off."""
-    patch = getattr(getattr(model, "patch_embed", None), "proj", None)
-    if not isinstance(patch, nn.Conv2d) or patch.kernel_size != patch.stride:
-        return
-    if any(side % step for side, step in zip(size, patch.stride, strict=True)):
-        raise Misfit(f"patches of {patch.stride} do not cover {size}")
 
 
 def _built(network: Spec, num_classes: int, channels: int, img_size: object, pretrained: bool = False) -> nn.Module:

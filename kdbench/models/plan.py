@@ -8,13 +8,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdbench.api import Hint, Unsupported
 from kdbench.models.hints import chosen
 from kdbench.models.network import Network, Plan, classifiers, overheard
 
-__all__ = ["Misfit", "Plan", "surveyed"]
+__all__ = ["Misfit", "Plan", "check_covered", "surveyed"]
 
 _FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, LookupError, ArithmeticError, AttributeError)
 """What networks raise on inputs that they cannot take."""
@@ -67,6 +68,22 @@ def surveyed(model: nn.Module, image_shape: tuple[int, int, int], input_size: tu
                 return candidate
             reasons.append(reason)
     raise Unsupported(f"{name} cannot be read", reasons[-1], "name another network")
+
+
+def check_covered(model: nn.Module, channels: int, size: tuple[int, int]) -> None:
+    """Raise where the last row or column says nothing: patches lie side by side, and what is left over is cut off.
+
+    Raises:
+        Misfit: The network does not see the whole image.
+    """
+    images = _pattern(1, channels, *size).repeat(3, 1, 1, 1)
+    images[1, :, -1] += 1
+    images[2, :, :, -1] += 1
+    twin = _stirred(copy.deepcopy(model)).eval()
+    with torch.no_grad():
+        features = tree_leaves(twin.forward_features(images))  # type: ignore[operator]  # a timm convention
+    if not all(any(not torch.equal(part[0], part[place]) for part in features) for place in (1, 2)):
+        raise Misfit(f"its patches do not cover {size[0]} x {size[1]} pixels")
 
 
 def _own(twin: nn.Module, x: Tensor, name: str) -> tuple[Tensor, list[Tensor]]:

@@ -20,8 +20,19 @@ if TYPE_CHECKING:
     from kdbench.registry.loading import build, load
 
 __all__ = [
-    "DataFacts", "Entry", "FieldInfo", "Kind", "MethodFacts", "Plugin", "Registry", "Source", "build", "cache_dir",
-    "data_dir", "load", "scan",
+    "DataFacts",
+    "Entry",
+    "FieldInfo",
+    "Kind",
+    "MethodFacts",
+    "Plugin",
+    "Registry",
+    "Source",
+    "build",
+    "cache_dir",
+    "data_dir",
+    "load",
+    "scan",
 ]
 
 

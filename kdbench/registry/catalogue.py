@@ -15,6 +15,7 @@ __all__ = ["Registry", "fact_key", "names_of", "timm_names"]
 
 _PLURAL = {"method": "methods", "dataset": "datasets", "model": "models"}
 _WORDS = {"method": "method", "dataset": "data set", "model": "network"}
+_MEND = "mend the plugin, or select without it; see kdbench plugins"
 _ELSEWHERE = ("hf-hub:", "hf_hub:", "local-dir:")
 
 
@@ -60,9 +61,7 @@ class Registry:
             )
             why = next((plugin.error for plugin in broken), None)
         if why is not None:
-            raise PluginError(
-                f"{_WORDS[kind]} {name!r} cannot be used", why, "see kdbench plugins --errors"
-            )
+            raise PluginError(f"{_WORDS[kind]} {name!r} cannot be used", why, _MEND)
         raise self._unknown(
             kind, name, [entry.name for entry in self.entries if entry.kind == kind]
         )
@@ -88,9 +87,7 @@ class Registry:
                 f"{path} is not among the plugins", "it was not looked for", "see kdbench plugins"
             )
         if plugin.error:
-            raise PluginError(
-                f"plugin {path} cannot be used", plugin.error, "see kdbench plugins --errors"
-            )
+            raise PluginError(f"plugin {path} cannot be used", plugin.error, _MEND)
         names = tuple(
             text.partition(" ")[2] for text in plugin.yields if text.startswith("method ")
         )
@@ -112,8 +109,13 @@ class Registry:
             for spec in specs:
                 entry = self.entry("method", spec.name)
                 facts = self._facts(entry, spec, child)
-                found[spec] = MethodFacts(_spec(facts["spec"]), facts["hyperparameters"], facts["needs"],
-                                          tuple(facts["stages"]), entry.code)
+                found[spec] = MethodFacts(
+                    _spec(facts["spec"]),
+                    facts["hyperparameters"],
+                    facts["needs"],
+                    tuple(facts["stages"]),
+                    entry.code,
+                )
         self._index.save()
         return found
 

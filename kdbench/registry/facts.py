@@ -115,8 +115,11 @@ def method_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - 
     built = build(plugged, spec)
     needs, stages = built.needs(), built.stages()
     if not (isinstance(stages, tuple) and stages and all(map(_is_instance, [needs, *stages]))):
-        raise PluginError(f"method {spec} has needs {needs!r} and stages {stages!r}",
-                          "expected a Needs and a tuple of Stage", "correct needs() and stages()")
+        raise PluginError(
+            f"method {spec} has needs {needs!r} and stages {stages!r}",
+            "expected a Needs and a tuple of Stage",
+            "correct needs() and stages()",
+        )
     return {
         "spec": canonical_spec(spec.name, plugged, built),
         "hyperparameters": {key: plain(getattr(built, key)) for key in options(built)},
@@ -128,7 +131,7 @@ def method_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - 
 def data_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - a DataSet
     """The fields of `DataFacts`, but for source and code.
 
-    One that says what it is by `identity` (name and content hash) is named by that, not by its path.
+    One that has an `identity` (name and content hash) is named by that, not by its path.
     """
     built = build(plugged, spec)
     canonical = canonical_spec(spec.name, plugged, built)

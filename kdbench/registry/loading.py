@@ -9,6 +9,7 @@ import re
 import sys
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from kdbench import hookspecs
 from kdbench.errors import PluginError, UsageError
 from kdbench.record import Spec
 from kdbench.registry.entry import Source
+from kdbench.registry.syntax import reach
 
 __all__ = ["build", "load", "options"]
 
@@ -62,10 +64,11 @@ def load(source: Source) -> dict[tuple[str, str], object]:
 
 def _module(source: Source) -> ModuleType:
     """The plugin's module, imported once; a file's stays in `sys.modules` for pickles."""
-    if source.kind == "distribution":
-        return importlib.import_module(source.module)
     if source.module in sys.modules:
         return sys.modules[source.module]
+    _check_unchanged(source)
+    if source.kind == "distribution":
+        return importlib.import_module(source.module)
     spec = importlib.util.spec_from_file_location(source.module, source.path)
     if spec is None or spec.loader is None:
         raise PluginError(
@@ -80,6 +83,17 @@ def _module(source: Source) -> ModuleType:
         del sys.modules[source.module]
         raise
     return module
+
+
+def _check_unchanged(source: Source) -> None:
+    """Refuse files that are not those that were fingerprinted: a record would name the wrong code."""
+    path, file = Path(source.path), source.kind == "file"
+    if (
+        source.digest
+        and reach(path.stem if file else source.module, path, {}, file=file).digest != source.digest
+    ):
+        why = "it, or a module it imports, was edited after the plan was made"
+        raise PluginError(f"plugin {source.origin} has changed", why, "run again")
 
 
 def _check_hooks(module: ModuleType, source: Source) -> None:
@@ -104,7 +118,8 @@ def _check_hooks(module: ModuleType, source: Source) -> None:
                 "put @hookimpl above it",
             )
         extra = [
-            p.name for p in inspect.signature(function).parameters.values()
+            p.name
+            for p in inspect.signature(function).parameters.values()
             if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         ]
         if extra:
@@ -143,8 +158,11 @@ def _check(kind: str, name: str, plugged: object, where: str) -> None:
             "timm"
         )  # by name: this module is on a floor that does without torch
         if not callable(plugged) or not timm.is_model(name):
-            raise PluginError(f"{where} yields {name!r}, which timm does not know", "networks are registered with timm",
-                              "put @timm.models.register_model above its entry function")
+            raise PluginError(
+                f"{where} yields {name!r}, which timm does not know",
+                "networks are registered with timm",
+                "put @timm.models.register_model above its entry function",
+            )
         return
     expected = getattr(
         importlib.import_module("kdbench.api"), {"method": "Method", "dataset": "DataSet"}[kind]
@@ -169,8 +187,11 @@ def _check(kind: str, name: str, plugged: object, where: str) -> None:
         or not parameters.frozen
         or "__dataclass_fields__" not in vars(type(plugged))
     ):
-        raise PluginError(f"{where}: {type(plugged).__name__} of {name!r} is not a frozen dataclass",
-                          "it is shared by trials", "put @dataclass(frozen=True) above the class")
+        raise PluginError(
+            f"{where}: {type(plugged).__name__} of {name!r} is not a frozen dataclass",
+            "it is shared by trials",
+            "put @dataclass(frozen=True) above the class",
+        )
 
 
 def options(plugged: object) -> dict[str, Any]:
@@ -196,9 +217,12 @@ def build(obj: Plugged, spec: Spec) -> Plugged:
         if key not in types:
             close = difflib.get_close_matches(key, types, 1, 0.5)
             known = f"its options are {', '.join(types)}" if types else "it has no options"
-            raise UsageError(f"{spec.name} has no option {key!r}", f"did you mean {close[0]!r}? {known}" if close else known,
-                             f"see kdbench show {spec.name}")
-        # Strictly where a lax reading takes 'true' for 1 or "4" for 4; a path is text, so not always.
+            raise UsageError(
+                f"{spec.name} has no option {key!r}",
+                f"did you mean {close[0]!r}? {known}" if close else known,
+                f"see kdbench show {spec.name}",
+            )
+        # Strictly where a lax reading takes true for 1 or "4" for 4; a path is text: not always.
         strict = isinstance(value, bool) or types[key] in _SCALARS
         try:
             adapter = TypeAdapter(
@@ -207,8 +231,11 @@ def build(obj: Plugged, spec: Spec) -> Plugged:
             values[key] = adapter.validate_python(value, strict=strict)
         except ValidationError as error:
             detail = error.errors()[0]["msg"].removeprefix("Input should be ")
-            raise UsageError(f"{spec.name}[{key}={value}] is not possible", f"{key} must be {detail}",
-                             f"see kdbench show {spec.name}") from error
+            raise UsageError(
+                f"{spec.name}[{key}={value}] is not possible",
+                f"{key} must be {detail}",
+                f"see kdbench show {spec.name}",
+            ) from error
     try:
         return dataclasses.replace(obj, **values) if values else obj  # type: ignore[type-var]  # has fields, so is a dataclass
     except ValueError as error:

@@ -88,7 +88,11 @@ class Child:
         # -P: a random.py in the working directory must not hide the standard library's.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START, *sys.path],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._printed, text=True, encoding="utf-8",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._printed,
+            text=True,
+            encoding="utf-8",
         )
         self._listener = threading.Thread(
             target=self._listen, args=(self._process, self._answers), daemon=True

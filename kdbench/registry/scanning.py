@@ -120,7 +120,10 @@ def _settle(
             plugins[i], state="broken" if i in broken else "ok", error="; ".join(messages)
         )
     entries = [
-        entry for i, group in enumerate(yields) if i not in broken for entry in group
+        entry
+        for i, group in enumerate(yields)
+        if i not in broken
+        for entry in group
         if (entry.kind, entry.name) not in unusable
     ]
     usable = {(entry.kind, entry.name) for entry in entries}

@@ -106,8 +106,16 @@ def _installed(memo: Memo) -> Iterator[Candidate]:
             continue
         seen.add(name)
         for point in points:
-            source = Source(point.name, "distribution", point.module, "", distribution.name, distribution.version, "",
-                            name == "kdbench")
+            source = Source(
+                point.name,
+                "distribution",
+                point.module,
+                "",
+                distribution.name,
+                distribution.version,
+                "",
+                name == "kdbench",
+            )
             try:
                 path = _module_file(point.module)
             except (ImportError, ValueError, AttributeError) as error:
@@ -156,10 +164,14 @@ def _block(found: list[Candidate], blocked: Sequence[str]) -> list[Candidate]:
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise UsageError(f"there is no plugin {name!r} to leave out", f"{hint}{len(found)} plugins were found",
-                             "see kdbench plugins")
+            raise UsageError(
+                f"there is no plugin {name!r} to leave out",
+                f"{hint}{len(found)} plugins were found",
+                "see kdbench plugins",
+            )
     return [
         replace(c, plugin=replace(c.plugin, state="blocked", error="left out by --no-plugin"))
-        if {c.plugin.source.name, c.plugin.source.distribution} & set(blocked) else c
+        if {c.plugin.source.name, c.plugin.source.distribution} & set(blocked)
+        else c
         for c in found
     ]

@@ -4,6 +4,7 @@ from kdbench.train.clock import PHASES, Clock
 from kdbench.train.lockstep import lockstep
 from kdbench.train.runner import Diverged, Runner
 from kdbench.train.schedule import learning_rate
+from kdbench.train.seeding import seed_torch
 from kdbench.train.stream import Step, make_batch, stream
 from kdbench.train.timing import interleave
 
@@ -16,6 +17,6 @@ __all__ = [
     "interleave",
     "learning_rate",
     "lockstep",
-    "make_batch",
+    "make_batch", "seed_torch",
     "stream",
 ]

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.api import Batch, Losses, Method, Outputs, Setup
-from kdbench.data import Views, derive_seed
+from kdbench.data import Views
 from kdbench.errors import ContractError
 from kdbench.record import TrainingProtocol
 from kdbench.train.clock import Clock
 from kdbench.train.contract import tensors_of, total_loss
 from kdbench.train.schedule import learning_rate, make_optimizer
+from kdbench.train.seeding import seed_torch
 from kdbench.train.stream import Step, make_batch
 
 
@@ -61,7 +62,7 @@ class Runner:
                 "give each stage a share above 0",
             )
         self.ends = [round(sum(shares[: i + 1]) * total) for i in range(len(shares))]
-        torch.manual_seed(derive_seed(seed, "state"))
+        seed_torch(device, seed, "state")
         self.state = method.init(setup)
         modules, self.tensors, self.optimizers = tensors_of(self.state)
         self.modules = nn.ModuleList(modules).to(device)
@@ -171,9 +172,10 @@ class Runner:
             self.optimizer.state.clear()
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
-        self.student.train()
-        self.modules.train()
-        torch.manual_seed(derive_seed(self.seed, "step", self.done))
+        if not self.student.training or not self.modules.training:
+            self.student.train()
+            self.modules.train()
+        seed_torch(self.device, self.seed, "step", self.done)
         self.current, before = step, self.updates
         losses = self.method.step(self, replace(step.batch, stage=stage), self.state)
         if self.updates != before + 1:

@@ -250,8 +250,16 @@ def test_a_usage_error_of_the_child_is_one_here(zoo: Registry) -> None:
 def test_a_plugin_that_hangs_is_stopped_and_its_line_named(tmp_path: Path) -> None:
     path = tmp_path / "hangs.py"
     path.write_text("import time\n\ntime.sleep(600)\n")
-    source = {"name": "hangs", "kind": "file", "module": "hangs", "path": str(path), "distribution": "hangs.py",
-              "version": "", "digest": "", "first_party": False}
+    source = {
+        "name": "hangs",
+        "kind": "file",
+        "module": "hangs",
+        "path": str(path),
+        "distribution": "hangs.py",
+        "version": "",
+        "digest": "",
+        "first_party": False,
+    }
     with Child() as child:
         with pytest.raises(Died, match=r"hangs\.py:3: no answer for 2 s"):
             child.ask({"do": "load", "source": source}, 2.0)
@@ -342,6 +350,15 @@ def test_the_python_function_gives_the_plugins_object(
     assert type(method).__module__ in sys.modules  # so that it can be pickled
 
 
+def test_a_file_edited_after_the_plan_is_not_run_under_the_old_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "edited.py"
+    path.write_text(METHOD.format(name="edited"))
+    source = scan(files=[path], blocked=["official"]).entry("method", "edited").source
+    path.write_text(METHOD.format(name="edited") + "\n")
+    with pytest.raises(PluginError, match=r"edited\.py has changed"):
+        load(source)
+
+
 def code(path: Path, text: str) -> str:
     path.write_text(text)
     return reach(path.stem, path, {}, file=True).code
@@ -370,7 +387,8 @@ def test_a_shared_function_belongs_to_the_code_of_those_that_reach_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kdbench.registry.syntax._HOST", tmp_path)
-    shared = "def inner(x):\n    return x + 1\n\ndef outer(x):\n    return inner(x)\n\ndef unused(x):\n    return x\n"
+    inner, outer = "def inner(x):\n    return x + 1\n", "def outer(x):\n    return inner(x)\n"
+    shared = inner + outer + "def unused(x):\n    return x\n"
     texts = (
         "from kdbench.functional import outer\n",
         "from kdbench import functional\ny = functional.outer\n",
@@ -379,12 +397,12 @@ def test_a_shared_function_belongs_to_the_code_of_those_that_reach_it(
     for version, body in {
         "is": shared,
         "inner": shared.replace("+ 1", "+ 2"),
-        "unused": shared + "    # said\n    x += 1\n",
+        "unused": shared.replace("return x\n", "return 2\n"),
     }.items():
         (tmp_path / "functional.py").write_text(body)
         codes[version] = [code(tmp_path / "user.py", text) for text in texts]
-    for was, inner, unused in zip(*codes.values(), strict=True):
-        assert was == unused != inner
+    for was, changed, unused in zip(*codes.values(), strict=True):
+        assert was == unused != changed
 
 
 def test_a_network_is_known_by_plugin_or_by_timm(zoo: Registry) -> None:
