@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from kdbench.api import Batch, Hint, Losses, Method, Needs, Outputs, Port, Setup
 from kdbench.data import Splits, Views, derive_seed
-from kdbench.errors import DataError, UsageError
+from kdbench.errors import DataError, Unsupported, UsageError
 from kdbench.models import Network, create
 from kdbench.plan import TeacherJob
 from kdbench.record import Spec, write_atomically
@@ -39,7 +39,7 @@ class _CrossEntropy(Method):
 def digest(module: nn.Module) -> str:
     """SHA-256 over names and bytes of all weights and buffers, hex."""
     total = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted([*module.named_parameters(), *module.named_buffers()]):
         total.update(name.encode())
         total.update(
             tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
@@ -103,10 +103,10 @@ class Teacher(nn.Module):
         """A trainable copy of the converged network.
 
         Raises:
-            UsageError: An ensemble has no single network.
+            Unsupported: An ensemble has no single network.
         """
         if len(self.members) > 1:
-            raise UsageError(
+            raise Unsupported(
                 "an ensemble cannot be trained further here",
                 "the method trains its teacher",
                 "name a single one",
@@ -151,7 +151,13 @@ def folder(job: TeacherJob, cache: Path) -> Path:
     return cache / "teachers" / job.key
 
 
-def ensure(job: TeacherJob, splits: Splits, cache: Path, device: torch.device) -> None:
+def ensure(
+    job: TeacherJob,
+    splits: Splits,
+    cache: Path,
+    device: torch.device,
+    watch: Callable[[str, int], None] = lambda name, step: None,
+) -> None:
     """Train the teacher and its anchors, unless they are there already."""
     home = folder(job, cache)
     home.mkdir(parents=True, exist_ok=True)
@@ -175,26 +181,26 @@ def ensure(job: TeacherJob, splits: Splits, cache: Path, device: torch.device) -
         runner = Runner(
             _CrossEntropy(), network, setup, protocol, seed=seed, total=total, device=device
         )
-        marks = {
-            max(1, round(total * i / protocol.anchors)): i / protocol.anchors
-            for i in range(1, protocol.anchors + 1)
-        }
+        marks: dict[int, list[str]] = {}  # a short training passes several anchors in one step
+        for i in range(1, protocol.anchors + 1):
+            step = max(1, round(total * i / protocol.anchors))
+            marks.setdefault(step, []).append(f"{i / protocol.anchors:.6f}")
         hashes: dict[str, str] = {}
 
-        def keep(done: int) -> None:
-            if done in marks:
+        def keep(done: int, active: object) -> None:
+            for name in marks.get(done, ()):
                 content = save(
                     {
                         name: tensor.detach().cpu().contiguous()
                         for name, tensor in network.model.state_dict().items()
                     }
                 )
-                hashes[f"{marks[done]:.6f}"] = hashlib.sha256(content).hexdigest()
-                write_atomically(home / f"anchor-{marks[done]:.6f}.safetensors", content)
+                hashes[name] = hashlib.sha256(content).hexdigest()
+                write_atomically(home / f"anchor-{name}.safetensors", content)
 
         _, failures = lockstep(
-            {"teacher": runner}, views, protocol, total, lambda *_: _nothing(), after=keep
-        )
+            {"teacher": runner}, views, protocol, total, lambda *_: _nothing(), watch=watch, after=keep
+        )  # fmt: skip
         for error in failures.values():
             raise DataError(
                 f"the teacher {job.network} could not be trained",

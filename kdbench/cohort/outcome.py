@@ -6,6 +6,7 @@ import traceback
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import torch
@@ -36,9 +37,13 @@ class Attempt:
     def fail(self, error: Exception, where: str) -> None:
         """Take the trial out, with the status that fits the error."""
         self.status = status_of(error)
-        self.failure = Failure(
-            kind=type(error).__name__, message=blame(error, self.trial.source), where=where
-        )
+        self.failure = self.fault(error, where)
+
+    def fault(self, error: Exception, where: str) -> Failure:
+        """What went wrong, where, and whose it is."""
+        loss = getattr(type(self.runner.method) if self.runner else None, "loss", None)
+        message = blame(error, self.trial.source, getattr(loss, "__code__", None))
+        return Failure(kind=type(error).__name__, message=message, where=where)
 
     def record(
         self, cohort: Cohort, rows: int, seconds: dict[str, float], where: Environment
@@ -61,16 +66,17 @@ def status_of(error: BaseException) -> Status:
     return "failed"
 
 
-def blame(error: BaseException, source: Source) -> str:
-    """What went wrong, with the plugin's name, file and line, and no path of this machine."""
+def blame(error: BaseException, source: Source, loss: CodeType | None = None) -> str:
+    """What went wrong, with the plugin's name, file and line, and no path of this machine.
+
+    The line is the plugin's last in the traceback; where the host found fault with what it was given, that of `loss`.
+    """
     said = str(error) if isinstance(error, KDBenchError) else f"{type(error).__name__}: {error}"
-    name = Path(source.path).name
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).name == name
-    ]
-    place = f"{source.name} ({name}" + (f", line {lines[-1]})" if lines else ")")
+    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    if loss:
+        frames.insert(0, (loss.co_filename, loss.co_firstlineno))
+    lines = [line for file, line in frames if Path(file).resolve() == Path(source.path).resolve()]
+    place = f"{source.name} ({Path(source.path).name}" + (f", line {lines[-1]})" if lines else ")")
     return f"{place}: {strip_paths(said)}"
 
 
@@ -85,9 +91,19 @@ def environment(device: torch.device) -> Environment:
         properties = torch.cuda.get_device_properties(device)
         name, capability = properties.name, f"{properties.major}.{properties.minor}"
     else:
-        name, capability = platform.machine(), torch.backends.cpu.get_cpu_capability()
+        name, capability = _processor(), torch.backends.cpu.get_cpu_capability()
     return Environment(
         python=platform.python_version(), torch=torch.__version__, timm=version("timm"), kdbench=version("kdbench"),
         device=device.type, device_name=name, capability=capability, threads=torch.get_num_threads(),
         platform=f"{platform.system()} {platform.machine()}",
     )  # fmt: skip
+
+
+def _processor() -> str:
+    """The processor's model name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

@@ -55,7 +55,7 @@ class Workbench:
     def train_teacher(self, job: TeacherJob, root: str) -> None:
         """Make sure that a teacher is in the cache."""
         register([job.source])
-        ensure(job, self.data(job, root), self.cache, self.device)
+        ensure(job, self.data(job, root), self.cache, self.device, self.watch)
 
 
 def method(trial: Trial) -> Method:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
+from pathlib import PurePath
 from typing import Protocol
 
 from kdbench.engine.worker import Answer, Bench, Crash, Worker
@@ -222,7 +223,9 @@ class Schedule:
             return
         guilty = trials[max(trial, 0)]
         failure = Failure(
-            kind=status, message=f"{guilty.source.name}: {reason}", where=f"step {step}"
+            kind=status,
+            message=f"{guilty.source.name} ({PurePath(guilty.source.path).name}): {reason}",
+            where=f"step {step}" if step >= 0 else "init",
         )
         self._write(guilty.record(task.work.suite, status, worker.environment, failure=failure))
         if rest := tuple(one for one in trials if one is not guilty):

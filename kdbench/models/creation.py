@@ -21,7 +21,14 @@ from kdbench.models.weights import load
 from kdbench.record import Spec
 
 _OURS = ("pretrained", "checkpoint", "img_size")
-_HOSTS = ("num_classes", "in_chans", "features_only", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
+_HOSTS = (
+    "num_classes",
+    "in_chans",
+    "features_only",
+    "checkpoint_path",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+)
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
@@ -74,13 +81,19 @@ def _check(network: Spec) -> None:
         raise UsageError(f"no network {network.name!r}", why, "see kdbench list models")
     for option in _HOSTS:
         if option in options:
-            raise UsageError(f"{network.name} takes no option {option!r}", "the host decides it", "leave it out")
+            raise UsageError(
+                f"{network.name} takes no option {option!r}", "the host decides it", "leave it out"
+            )
     pretrained = options.get("pretrained", False)
     if not isinstance(pretrained, bool):
-        raise UsageError(f"bad option pretrained={pretrained!r}", "expected true or false", "see kdbench show")
+        raise UsageError(
+            f"bad option pretrained={pretrained!r}", "expected true or false", "see kdbench show"
+        )
     size = options.get("img_size", 1)
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise UsageError(f"bad option img_size={size!r}", "expected a side in pixels", "see kdbench show")
+        raise UsageError(
+            f"bad option img_size={size!r}", "expected a side in pixels", "see kdbench show"
+        )
 
 
 class _Facts(NamedTuple):
@@ -91,7 +104,9 @@ class _Facts(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _planned(network: Spec, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[tuple[int, int] | None, Plan]:
+def _planned(
+    network: Spec, num_classes: int, image_shape: tuple[int, int, int]
+) -> tuple[tuple[int, int] | None, Plan]:
     """The `img_size` to build with (None for none), and the plan: of the first input size that the network can take."""
     channels, *sides = image_shape
     image_size = (sides[0], sides[1])
@@ -105,7 +120,9 @@ def _planned(network: Spec, num_classes: int, image_shape: tuple[int, int, int])
                 sized = size if facts.fixed else None
                 candidate = model or _built(network, num_classes, channels, sized)
                 plan = surveyed(candidate, image_shape, None if size == image_size else size)
-                if facts.fixed:  # where the size is free, the network is asked to take what the image has
+                if (
+                    facts.fixed
+                ):  # where the size is free, the network is asked to take what the image has
                     check_covered(candidate, channels, size)
                 return sized, plan
             except (Misfit, UsageError) as caught:
@@ -123,7 +140,9 @@ def _facts(network: Spec, num_classes: int, channels: int) -> _Facts:
         try:
             found = timm.get_pretrained_cfg(network.name)
         except RuntimeError as error:
-            raise UsageError(f"no network {network.name!r}", str(error), "see kdbench list models") from error
+            raise UsageError(
+                f"no network {network.name!r}", str(error), "see kdbench list models"
+            ) from error
         facts = found.to_dict() if found else {}
     shape = facts.get("input_size")
     return _Facts((shape[1], shape[2]) if shape else None, bool(facts.get("fixed_input_size")))
@@ -147,29 +166,43 @@ def _sizes(network: Spec, image_size: tuple[int, int], facts: _Facts) -> Iterato
         yield own
 
 
-def _built(network: Spec, num_classes: int, channels: int, img_size: object, pretrained: bool = False) -> nn.Module:
+def _built(
+    network: Spec, num_classes: int, channels: int, img_size: object, pretrained: bool = False
+) -> nn.Module:
     """The bare network."""
     options: dict[str, Any] = dict(network.without(*_OURS).options)
     options |= {} if img_size is None else {"img_size": img_size}
     try:
-        return timm.create_model(network.name, pretrained, num_classes=num_classes, in_chans=channels, **options)
+        return timm.create_model(
+            network.name, pretrained, num_classes=num_classes, in_chans=channels, **options
+        )
     except Exception as error:  # whatever a network's code raises is reported, with the reason
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         if pretrained or ":" in network.name:
             source = _source(network)
             next_step = f"fetch {source} once where there is a network, or give checkpoint=PATH"
-            raise DataError(f"the published weights of {network.name} cannot be had", why, next_step) from error
+            raise DataError(
+                f"the published weights of {network.name} cannot be had", why, next_step
+            ) from error
         unexpected = _UNEXPECTED.search(str(error))
         if isinstance(error, TypeError) and unexpected:
             why = _did_you_mean(network.name, unexpected[1])
-            raise UsageError(f"{network.name} takes no option {unexpected[1]!r}", why, "see kdbench show") from error
-        raise UsageError(f"{network} cannot be built", why, "see its options with kdbench show") from error
+            raise UsageError(
+                f"{network.name} takes no option {unexpected[1]!r}", why, "see kdbench show"
+            ) from error
+        raise UsageError(
+            f"{network} cannot be built", why, "see its options with kdbench show"
+        ) from error
 
 
 def _did_you_mean(name: str, option: str) -> str:
     known = [*_OURS, *inspect.signature(type(timm.create_model(name)).__init__).parameters]
     close = difflib.get_close_matches(option, known, n=3)
-    return f"did you mean {', '.join(close)}?" if close else f"it takes {', '.join(sorted(set(known) - {'self'}))}"
+    return (
+        f"did you mean {', '.join(close)}?"
+        if close
+        else f"it takes {', '.join(sorted(set(known) - {'self'}))}"
+    )
 
 
 def _source(network: Spec) -> str:

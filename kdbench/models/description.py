@@ -33,7 +33,10 @@ def describe(network: Network) -> Description:
         373370
     """
     model = network.model
-    shapes = sorted((name, list(tensor.shape)) for name, tensor in [*model.named_parameters(), *model.named_buffers()])
+    shapes = sorted(
+        (name, list(tensor.shape))
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
+    )
     asked = canonical([shapes, network.plan.multiply_adds])
     return Description(
         params=sum(weight.numel() for weight in model.parameters()),

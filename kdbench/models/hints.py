@@ -40,7 +40,9 @@ def equidistant(many: int, few: int) -> tuple[int, ...]:
     return tuple((2 * many * (place + 1) + few) // (2 * few) - 1 for place in range(few))
 
 
-def align(student: Sequence[Hint], teacher: Sequence[Hint]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def align(
+    student: Sequence[Hint], teacher: Sequence[Hint]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Places of the hints to keep of student and teacher: equally many, at equal relative depths, always the last.
 
     Example:

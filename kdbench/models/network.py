@@ -58,10 +58,14 @@ class Network(nn.Module):
         mean: Tensor
         std: Tensor
 
-    def __init__(self, model: nn.Module, *, mean: Sequence[float], std: Sequence[float], plan: Plan) -> None:
+    def __init__(
+        self, model: nn.Module, *, mean: Sequence[float], std: Sequence[float], plan: Plan
+    ) -> None:
         super().__init__()
         if not len(mean) == len(std) == plan.image_shape[0] or min(std) <= 0:
-            raise ValueError(f"mean {mean} and std {std} are not those of {plan.image_shape[0]} channels")
+            raise ValueError(
+                f"mean {mean} and std {std} are not those of {plan.image_shape[0]} channels"
+            )
         self.model = model
         self.plan = plan
         self.picked = tuple(range(len(plan.taps)))
@@ -71,7 +75,9 @@ class Network(nn.Module):
             if hasattr(module, "inplace"):
                 setattr(module, "inplace", False)  # noqa: B010 - not every module has it
 
-    def forward(self, images: Float[Tensor, "batch channels height width"], hints: bool = False) -> Outputs:
+    def forward(
+        self, images: Float[Tensor, "batch channels height width"], hints: bool = False
+    ) -> Outputs:
         """Logits and pooled features, and with `hints` the maps; the logits are the same to the bit either way.
 
         Args:
@@ -101,10 +107,14 @@ class Network(nn.Module):
         logits, inputs = overheard(classifiers(self.model), lambda: head(x))
         return logits, inputs[0] if self.plan.shared else torch.cat(inputs, 1), tuple(maps)
 
-    def prepared(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels h w"]:
+    def prepared(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels h w"]:
         """What the bare network reads: resized where it must be (bilinear, antialiased), then normalised."""
         if self.plan.input_size:
-            images = F.interpolate(images, self.plan.input_size, mode="bilinear", align_corners=False, antialias=True)
+            images = F.interpolate(
+                images, self.plan.input_size, mode="bilinear", align_corners=False, antialias=True
+            )
         return (images - self.mean) / self.std
 
     def classify(self, pooled: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
@@ -119,7 +129,9 @@ class Network(nn.Module):
 
     def pick(self, places: Sequence[int]) -> None:
         """Keep only these of the plan's hints, from now on; see `align`."""
-        if not set(places) <= set(range(len(self.plan.hints))) or list(places) != sorted(set(places)):
+        if not set(places) <= set(range(len(self.plan.hints))) or list(places) != sorted(
+            set(places)
+        ):
             raise ValueError(f"{places} are not rising places among {len(self.plan.hints)} hints")
         self.picked = tuple(places)
 
@@ -142,7 +154,9 @@ def classifiers(model: nn.Module) -> tuple[nn.Module, ...]:
     leaves: list[nn.Module] = []
     for item in found if isinstance(found, (tuple, list)) else [found]:
         leaves += item if isinstance(item, nn.ModuleList) else [item]
-    return tuple(getattr(leaf, "fc", leaf) for leaf in leaves)  # some give the whole head, with its pooling
+    return tuple(
+        getattr(leaf, "fc", leaf) for leaf in leaves
+    )  # some give the whole head, with its pooling
 
 
 def overheard(heads: Sequence[nn.Module], run: Callable[[], T]) -> tuple[T, list[Tensor]]:

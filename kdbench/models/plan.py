@@ -17,7 +17,15 @@ from kdbench.models.network import Network, Plan, classifiers, overheard
 
 __all__ = ["Misfit", "Plan", "check_covered", "surveyed"]
 
-_FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, LookupError, ArithmeticError, AttributeError)
+_FAILURES = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AssertionError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+)
 """What networks raise on inputs that they cannot take."""
 
 
@@ -25,7 +33,9 @@ class Misfit(Exception):
     """The network's own forward pass fails on images of this size."""
 
 
-def surveyed(model: nn.Module, image_shape: tuple[int, int, int], input_size: tuple[int, int] | None = None) -> Plan:
+def surveyed(
+    model: nn.Module, image_shape: tuple[int, int, int], input_size: tuple[int, int] | None = None
+) -> Plan:
     """How this network is read, true to its own forward pass; the network itself is left as it is.
 
     A twin with other weights is tried, so that nothing rests on weights that happen to start at zero.
@@ -47,7 +57,9 @@ def surveyed(model: nn.Module, image_shape: tuple[int, int, int], input_size: tu
     with torch.no_grad(), torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
         twin = _stirred(copy.deepcopy(model)).eval().requires_grad_(False)
         images = _pattern(2, *image_shape)
-        plan = Plan(image_shape=image_shape, input_size=input_size, taps=(), hints=(), pooled_dims=())
+        plan = Plan(
+            image_shape=image_shape, input_size=input_size, taps=(), hints=(), pooled_dims=()
+        )
         x = _reader(twin, plan).prepared(images)
         with FlopCounterMode(display=False) as counter:
             own, inputs = _own(twin, x, name)
@@ -111,7 +123,9 @@ def _maps(twin: nn.Module, x: Tensor, name: str) -> tuple[tuple[int, ...], tuple
         why = f"forward_intermediates fails: {error}"
         raise Unsupported(f"{name} has no hints", why, "name another network") from error
     if not maps or any(hint.ndim != 4 or not hint.numel() for hint in maps):
-        raise Unsupported(f"{name} has no hints", "its intermediates are not spatial maps", "name another network")
+        raise Unsupported(
+            f"{name} has no hints", "its intermediates are not spatial maps", "name another network"
+        )
     taps = chosen([(hint.shape[2], hint.shape[3]) for hint in maps])
     tokens = isinstance(end, Tensor) and end.ndim == 3
     hints = tuple(
@@ -156,14 +170,25 @@ def _reader(model: nn.Module, plan: Plan) -> Network:
 def _stirred(model: nn.Module) -> nn.Module:
     """The same network, every weight moved a little, without randomness."""
     for number, weight in enumerate(model.parameters()):
-        moves = torch.arange(weight.numel(), dtype=torch.float32).mul_(math.sqrt(2)).add_(number).sin_().mul_(0.02)
+        moves = (
+            torch.arange(weight.numel(), dtype=torch.float32)
+            .mul_(math.sqrt(2))
+            .add_(number)
+            .sin_()
+            .mul_(0.02)
+        )
         weight.data += moves.view_as(weight).to(weight.dtype)
     return model
 
 
 def _pattern(*shape: int) -> Tensor:
     """Images in [0, 1) without randomness, no two alike."""
-    return (torch.arange(math.prod(shape), dtype=torch.float64) * (math.sqrt(5) / 2)).frac().float().view(shape)
+    return (
+        (torch.arange(math.prod(shape), dtype=torch.float64) * (math.sqrt(5) / 2))
+        .frac()
+        .float()
+        .view(shape)
+    )
 
 
 def _name(model: nn.Module) -> str:

@@ -31,7 +31,9 @@ def load(model: nn.Module, path: str | Path) -> None:
     wrong = {
         "missing": [name for name in wanted if name not in found],
         "unknown": [name for name in found if name not in wanted],
-        "of another shape": [name for name in wanted if name in found and found[name].shape != wanted[name].shape],
+        "of another shape": [
+            name for name in wanted if name in found and found[name].shape != wanted[name].shape
+        ],
     }
     if any(wrong.values()):
         why = "; ".join(f"{kind}: {_few(names)}" for kind, names in wrong.items() if names)
@@ -43,7 +45,10 @@ def load(model: nn.Module, path: str | Path) -> None:
 def export(network: Network, path: str | Path) -> None:
     """Write the bare network's weights as safetensors, for `timm.create_model(..., checkpoint_path=path)`."""
     state = network.model.state_dict()
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}, str(path))
+    save_file(
+        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()},
+        str(path),
+    )
 
 
 def _few(names: Sequence[str]) -> str:

@@ -91,7 +91,7 @@ class _Asker:
         common: dict[str, Any] = {
             "dataset": dataset.name,
             "teacher": _recipe(pair, teachers),
-            "student": str(pair.student),
+            "student": str(_named(pair.student)),
             "teacher_protocol": None if given else suite.teacher,
             "protocol": protocol,
             "evaluation": suite.evaluation,
@@ -99,10 +99,10 @@ class _Asker:
         }
         code = [student_code, *(job.code for job in teachers), dataset.code, str(PROTOCOL_VERSION)]
         for quiz, chosen in kinds.items():
-            trials = {
-                t.question.fingerprint: t
-                for t in (self.trial(one, quiz, common, code) for one in chosen)
-            }
+            trials: dict[str, Trial] = {}
+            for one in chosen:  # two ways to write one question are one trial: the first one's
+                trial = self.trial(one, quiz, common, code)
+                trials.setdefault(trial.question.fingerprint, trial)
             yield Cohort(
                 suite=suite.name, dataset=dataset, root=root, pair=pair, teachers=teachers, student_source=source,
                 protocol=protocol, evaluation=suite.evaluation, quiz=quiz, seed=seed, trials=tuple(trials.values()),

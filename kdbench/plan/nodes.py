@@ -58,6 +58,7 @@ class TeacherJob:
             asked,
             self.validation_rows,
             self.code,
+            self.dataset.code,
             PROTOCOL_VERSION,
         ]
         return fingerprint(whole)

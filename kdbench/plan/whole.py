@@ -50,7 +50,8 @@ class Plan:
                 cohort.stream_rows
             )
             for trial in cohort.trials:
-                known = seconds.get((str(cohort.pair), trial.question.method))
+                ask = trial.question
+                known = seconds.get((f"{ask.teacher}:{ask.student}", ask.method))
                 if known:
                     total += median(known) * steps
                 elif self.suite.trial_seconds:

@@ -86,12 +86,12 @@ def _module(source: Source) -> ModuleType:
 
 
 def _check_unchanged(source: Source) -> None:
-    """Refuse files that are not those that were fingerprinted: a record would name the wrong code."""
+    """Refuse files that are not those fingerprinted: a record would name the wrong code."""
+    if not source.digest:
+        return
     path, file = Path(source.path), source.kind == "file"
-    if (
-        source.digest
-        and reach(path.stem if file else source.module, path, {}, file=file).digest != source.digest
-    ):
+    found = reach(path.stem if file else source.module, path, {}, file=file)
+    if found.digest != source.digest:
         why = "it, or a module it imports, was edited after the plan was made"
         raise PluginError(f"plugin {source.origin} has changed", why, "run again")
 

@@ -1,7 +1,7 @@
 """The one training loop: students in lockstep on one stream of batches, each method owning only its student."""
 
 from kdbench.train.clock import PHASES, Clock
-from kdbench.train.lockstep import lockstep
+from kdbench.train.lockstep import guarded, lockstep
 from kdbench.train.runner import Diverged, Runner
 from kdbench.train.schedule import learning_rate
 from kdbench.train.seeding import seed_torch
@@ -14,6 +14,7 @@ __all__ = [
     "Diverged",
     "Runner",
     "Step",
+    "guarded",
     "interleave",
     "learning_rate",
     "lockstep",

@@ -4,7 +4,8 @@ What a runner computes depends on nothing that another runner does: torch's gene
 around every plugin call, and after it the loop checks that nothing shared has moved.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ def lockstep(
     teach: Callable[[float, Tensor], Outputs],
     *,
     watch: Callable[[str, int], None] = lambda name, step: None,
-    after: Callable[[int], None] = lambda step: None,
+    after: Callable[[int, Collection[str]], None] = lambda step, active: None,
 ) -> tuple[dict[str, dict[str, float]], dict[str, Exception]]:
     """Mean losses of the last epoch, and the exception of every runner that had to leave, by runner.
 
@@ -36,7 +37,7 @@ def lockstep(
         total: Updates.
         teach: The shared teacher at an anchor, on images in [0, 1].
         watch: Called before every step of every runner; says whom to blame if the process dies.
-        after: Called after every step with the number of steps done.
+        after: Called after every step with the number of steps done and the runners that are left.
     """
     active, failures, losses = dict(runners), dict[str, Exception](), dict[str, dict[str, float]]()
     each, since = protocol.steps_per_epoch(len(views)), 0
@@ -47,48 +48,64 @@ def lockstep(
         closing = (number + 1) % each == 0 or number + 1 == total
         for name, runner in list(active.items()):
             watch(name, number)
-            before = _globals()
             try:
-                runner.step(shared)
+                with guarded("step()"):
+                    runner.step(shared)
                 if closing:
                     losses[name] = runner.means(since)
-                _unmoved(before, shared)
+                _unwritten(shared)
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
                 failures[name] = error
                 del active[name]
-                _restore(before)
                 shared = Step(
                     make_batch(views, rows, views.batch(rows, epoch), number / total), teach
                 )
         if closing:
             since = 0
-        after(number + 1)
+        after(number + 1, active)
         if not active:
             break
     return losses, failures
 
 
-def _globals() -> tuple[torch.dtype, bool, int]:
-    return torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()
+@contextmanager
+def guarded(call: str) -> Iterator[None]:
+    """Put what belongs to all back as it was before this plugin call.
+
+    Raises:
+        ContractError: The call had changed it.
+    """
+    before = _globals()
+    try:
+        yield
+        after = _globals()
+    finally:
+        _restore(before)
+    if after != before:
+        raise ContractError(
+            f"{call} changed global state",
+            f"dtype, grad mode, threads, matmul precision were {before}, are {after}",
+            "restore them",
+        )
 
 
-def _restore(state: tuple[torch.dtype, bool, int]) -> None:
-    dtype, grad, threads = state
+def _globals() -> tuple[torch.dtype, bool, int, str]:
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    return torch.get_default_dtype(), torch.is_grad_enabled(), threads, precision
+
+
+def _restore(state: tuple[torch.dtype, bool, int, str]) -> None:
+    dtype, grad, threads, precision = state
     torch.set_default_dtype(dtype)
     torch.set_grad_enabled(grad)
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+    if torch.get_float32_matmul_precision() != precision:
+        torch.set_float32_matmul_precision(precision)
 
 
-def _unmoved(before: tuple[torch.dtype, bool, int], shared: Step) -> None:
-    """Raise where a plugin call has changed what belongs to all."""
-    after = _globals()
-    if after != before:
-        raise ContractError(
-            "step() changed global state",
-            f"dtype, grad mode, threads were {before}, are {after}",
-            "restore them",
-        )
+def _unwritten(shared: Step) -> None:
+    """Raise where a plugin call has written into what belongs to all."""
     if shared.written:
         raise ContractError(
             "step() wrote into the shared batch or teacher outputs",

@@ -219,7 +219,9 @@ class Runner:
                 "the shared teacher judges the step's own batch",
                 "pass it on",
             )
-        return self.current.teacher(self.stages[batch.stage].anchor)
+        said = self.current.teacher(self.stages[batch.stage].anchor)
+        # hints that are there because another method asked for them are none of this one's
+        return said if self.needs.hints else Outputs(logits=said.logits, pooled=said.pooled)
 
     def _rate(self) -> float:
         stage = self.stages[self.stage]

@@ -39,8 +39,9 @@ class Step:
     def written(self) -> bool:
         """Whether somebody wrote into what is shared."""
         return any(
-            tensor._version != version for tensor, version in self._born
-        )  # torch's own counter
+            tensor._version != version or tensor.requires_grad  # torch's own counter
+            for tensor, version in self._born
+        )
 
     def _keep(self, *tensors: Tensor) -> None:
         self._born += [(tensor, tensor._version) for tensor in tensors]
@@ -50,7 +51,7 @@ def make_batch(views: Views, rows: Tensor, images: Tensor, progress: float) -> B
     """A Batch of these rows."""
     target = views.labels[rows]
     return Batch(
-        inputs=images, target=target, labelled=torch.ones_like(target, dtype=torch.bool), index=rows,
+        inputs=images, target=target, labelled=torch.ones_like(target, dtype=torch.bool), index=rows.clone(),
         progress=torch.tensor(progress, device=images.device),
     )  # fmt: skip
 

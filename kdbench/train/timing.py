@@ -14,6 +14,7 @@ from torch import Tensor
 from kdbench.api import Outputs
 from kdbench.data import Views
 from kdbench.train.clock import PHASES
+from kdbench.train.lockstep import guarded
 from kdbench.train.runner import Runner
 from kdbench.train.stream import Step, make_batch
 
@@ -28,8 +29,10 @@ def interleave(
     *,
     seconds: float,
     watch: Callable[[str, int], None] = lambda name, step: None,
-) -> list[dict[str, dict[str, float]]]:
-    """Mean milliseconds a step, by round, runner and phase; the first round is warm-up and is left out.
+) -> tuple[list[dict[str, dict[str, float]]], dict[str, Exception]]:
+    """Mean milliseconds a step, by round, runner and phase, and the exception of every runner that had to leave.
+
+    The first round is warm-up and is left out, and so is a runner that leaves, from all rounds.
 
     Args:
         runners: Trained or fresh; they are spent afterwards.
@@ -37,18 +40,23 @@ def interleave(
         teachers: For each runner the shared teacher, giving only what that method needs.
         seconds: Rounds stop after this time, but not before the sixth.
     """
-    rounds: list[dict[str, dict[str, float]]] = []
+    rounds, failures = list[dict[str, dict[str, float]]](), dict[str, Exception]()
     size, start = next(iter(runners.values())).protocol.batch_size, time.perf_counter()
     order = views.order(0)[: min(size, len(views))]
     for number in count(-1):
         if number >= ROUNDS.start and (
             number >= ROUNDS.stop or time.perf_counter() - start > seconds
         ):
-            return rounds
-        spent = {
-            name: _round(name, runner, views, order, teachers[name], watch)
-            for name, runner in runners.items()
-        }
+            return [{n: one[n] for n in one if n not in failures} for one in rounds], failures
+        spent = {}
+        for name, runner in runners.items():
+            if name in failures:
+                continue
+            try:
+                with guarded("step()"):
+                    spent[name] = _round(name, runner, views, order, teachers[name], watch)
+            except Exception as error:  # noqa: BLE001 - the plugins' steps again
+                failures[name] = error
         if number >= 0:
             rounds.append(spent)
     raise AssertionError("count() does not end")

@@ -30,7 +30,9 @@ class BasicBlock(nn.Module):
         self.downsample = (
             nn.Identity()
             if (before, stride) == (after, 1)
-            else nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+            else nn.Sequential(
+                nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
+            )
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,13 +72,19 @@ class ResNet(Staged):
         chs = widened(channels, width)
         names = ("layer1", "layer2", "layer3")
         super().__init__(
-            names=("act1", *names), channels=chs, strides=(1, 1, 2, 4), num_classes=num_classes, drop_rate=drop_rate
+            names=("act1", *names),
+            channels=chs,
+            strides=(1, 1, 2, 4),
+            num_classes=num_classes,
+            drop_rate=drop_rate,
         )
         self.conv1 = nn.Conv2d(in_chans, chs[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(chs[0])
         self.act1 = nn.ReLU()
         rates = drop_paths(drop_path_rate, blocks)
-        for name, before, after, stride, drops in zip(names, chs, chs[1:], (1, 2, 2), rates, strict=False):
+        for name, before, after, stride, drops in zip(
+            names, chs, chs[1:], (1, 2, 2), rates, strict=False
+        ):
             first = BasicBlock(before, after, stride, drops[0])
             rest_of_them = [BasicBlock(after, after, 1, drop) for drop in drops[1:]]
             setattr(self, name, nn.Sequential(first, *rest_of_them))

@@ -112,7 +112,9 @@ class Staged(nn.Module, ABC):
     def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
         """A fresh classifier for `num_classes` classes; 0 for none."""
         self.num_classes = num_classes
-        self.global_pool, classifier = create_classifier(self.num_features, num_classes, pool_type=global_pool)
+        self.global_pool, classifier = create_classifier(
+            self.num_features, num_classes, pool_type=global_pool
+        )
         setattr(self, self.classifier_name, classifier)
 
 
@@ -149,7 +151,9 @@ def registered(family: type[Staged], name: str, module: str, **shape: Any) -> Ca
 
     def build(pretrained: bool = False, **options: Any) -> Staged:  # noqa: ANN401 - timm's own options
         features = {"feature_cls": "getter", "out_indices": tuple(range(1, 4))}
-        return build_model_with_cfg(family, name, pretrained, feature_cfg=features, **(shape | options))
+        return build_model_with_cfg(
+            family, name, pretrained, feature_cfg=features, **(shape | options)
+        )
 
     build.__name__ = build.__qualname__ = name
     build.__module__ = module

@@ -41,12 +41,20 @@ class VGG(Staged):
         chs = widened((64, 128, 256, 512, 512), width)
         names = tuple(f"block{number}" for number in range(5))
         super().__init__(
-            names=names, channels=chs, strides=(1, 2, 4, 8, 8), num_classes=num_classes, drop_rate=drop_rate
+            names=names,
+            channels=chs,
+            strides=(1, 2, 4, 8, 8),
+            num_classes=num_classes,
+            drop_rate=drop_rate,
         )
         for name, before, after in zip(names, (in_chans, *chs), chs, strict=False):
             layers: list[nn.Module] = []
             for number in range(convolutions):
-                layers += [nn.Conv2d(after if number else before, after, 3, 1, 1), nn.BatchNorm2d(after), nn.ReLU()]
+                layers += [
+                    nn.Conv2d(after if number else before, after, 3, 1, 1),
+                    nn.BatchNorm2d(after),
+                    nn.ReLU(),
+                ]
             setattr(self, name, nn.Sequential(*layers))
         self.reset_classifier(num_classes, global_pool)
         for module in self.modules():
@@ -65,8 +73,12 @@ class VGG(Staged):
 
 _SHAPES = {"vgg8": 1, "vgg13_cifar": 2}
 
-default_cfgs = generate_default_cfgs({name: pretrained_cfg("block0.0", "classifier") for name in _SHAPES})
-ENTRIES = {name: registered(VGG, name, __name__, convolutions=number) for name, number in _SHAPES.items()}
+default_cfgs = generate_default_cfgs(
+    {name: pretrained_cfg("block0.0", "classifier") for name in _SHAPES}
+)
+ENTRIES = {
+    name: registered(VGG, name, __name__, convolutions=number) for name, number in _SHAPES.items()
+}
 
 
 @hookimpl

@@ -25,7 +25,11 @@ class WideBlock(nn.Module):
         self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(after)
         self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-        self.shortcut = None if (before, stride) == (after, 1) else nn.Conv2d(before, after, 1, stride, bias=False)
+        self.shortcut = (
+            None
+            if (before, stride) == (after, 1)
+            else nn.Conv2d(before, after, 1, stride, bias=False)
+        )
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,13 +71,23 @@ class WideResNet(Staged):
         chs = widened((16, 16 * factor, 32 * factor, 64 * factor), width)
         names = ("block1", "block2", "block3")
         super().__init__(
-            names=("conv1", *names), channels=chs, strides=(1, 1, 2, 4), num_classes=num_classes, drop_rate=drop_rate
+            names=("conv1", *names),
+            channels=chs,
+            strides=(1, 1, 2, 4),
+            num_classes=num_classes,
+            drop_rate=drop_rate,
         )
         self.conv1 = nn.Conv2d(in_chans, chs[0], 3, 1, 1, bias=False)
         rates = drop_paths(drop_path_rate, blocks)
-        for name, before, after, stride, drops in zip(names, chs, chs[1:], (1, 2, 2), rates, strict=False):
+        for name, before, after, stride, drops in zip(
+            names, chs, chs[1:], (1, 2, 2), rates, strict=False
+        ):
             first = WideBlock(before, after, stride, drops[0])
-            setattr(self, name, nn.Sequential(first, *(WideBlock(after, after, 1, drop) for drop in drops[1:])))
+            setattr(
+                self,
+                name,
+                nn.Sequential(first, *(WideBlock(after, after, 1, drop) for drop in drops[1:])),
+            )
         self.bn1 = nn.BatchNorm2d(chs[-1])
         self.reset_classifier(num_classes, global_pool)
         for module in self.modules():

@@ -9,7 +9,6 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from kdbench_models import resnet, vgg, wrn
 from timm.models import model_entrypoint
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from kdbench.api import Outputs, Unsupported
 from kdbench.models import Network, create
 from kdbench.models.network import classifiers, overheard
 from kdbench.record import Spec
+from kdbench_models import resnet, vgg, wrn
 
 assert all(family.ENTRIES for family in (resnet, wrn, vgg))  # registers them
 
@@ -49,7 +49,11 @@ READ = {
         "test_vit3", "vgg8[width=0.1]",
     ],
 }  # fmt: skip
-CASES = [pytest.param(name, shape, id=f"{name}-{shape[-1]}") for shape, names in READ.items() for name in names]
+CASES = [
+    pytest.param(name, shape, id=f"{name}-{shape[-1]}")
+    for shape, names in READ.items()
+    for name in names
+]
 
 OTHER_LOGITS = "its logits are not what its classifier makes of the pooled features"
 REFUSED = {
@@ -64,7 +68,11 @@ def made(name: str, shape: tuple[int, int, int]) -> Network:
     torch.manual_seed(0)
     colours = shape[0]
     return create(
-        Spec.parse(name), num_classes=CLASSES, image_shape=shape, mean=[0.5] * colours, std=[0.25] * colours
+        Spec.parse(name),
+        num_classes=CLASSES,
+        image_shape=shape,
+        mean=[0.5] * colours,
+        std=[0.25] * colours,
     )
 
 
@@ -77,16 +85,24 @@ def check_answers(network: Network, x: Tensor) -> None:
     network.eval()
     with torch.no_grad():
         said, bare = network(x, hints=True), network(x)
-        own, inputs = overheard(classifiers(network.model), lambda: network.model(network.prepared(x)))
+        own, inputs = overheard(
+            classifiers(network.model), lambda: network.model(network.prepared(x))
+        )
         assert own.shape == (2, CLASSES)
         torch.testing.assert_close(said.logits, own, rtol=1e-6, atol=1e-6)
         assert torch.equal(said.logits, bare.logits)
         assert torch.equal(said.pooled, bare.pooled)
         torch.testing.assert_close(network.classify(said.pooled), own, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(said.pooled, inputs[0] if network.plan.shared else torch.cat(inputs, 1))
+        torch.testing.assert_close(
+            said.pooled, inputs[0] if network.plan.shared else torch.cat(inputs, 1)
+        )
         for tap, hint in zip(network.plan.taps, said.hints, strict=True):
             (alone,) = network.model.forward_intermediates(
-                network.prepared(x), indices=[tap], stop_early=True, intermediates_only=True, output_fmt="NCHW"
+                network.prepared(x),
+                indices=[tap],
+                stop_early=True,
+                intermediates_only=True,
+                output_fmt="NCHW",
             )
             assert torch.equal(alone, hint)
     check_shapes(network, said)
@@ -97,7 +113,9 @@ def check_shapes(network: Network, said: Outputs) -> None:
     assert said.pooled.shape == (2, port.pooled_dim)
     assert said.hints
     assert all(hint.ndim == 4 and hint.numel() for hint in said.hints)
-    assert [(h.channels, h.height, h.width) for h in port.hints] == [tuple(hint.shape[1:]) for hint in said.hints]
+    assert [(h.channels, h.height, h.width) for h in port.hints] == [
+        tuple(hint.shape[1:]) for hint in said.hints
+    ]
 
 
 def check_training(network: Network, x: Tensor) -> None:
@@ -112,7 +130,9 @@ def check_training(network: Network, x: Tensor) -> None:
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
     for _ in range(2):
         said = network(x, hints=True)
-        loss = F.cross_entropy(said.logits, torch.tensor([3, 7])) + sum(h.square().mean() for h in said.hints)
+        loss = F.cross_entropy(said.logits, torch.tensor([3, 7])) + sum(
+            h.square().mean() for h in said.hints
+        )
         optimizer.zero_grad()
         loss.backward()
         gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
@@ -136,7 +156,9 @@ def test_what_cannot_be_read_truly_is_refused_with_this_reason(name):
 
 
 def test_the_networks_come_from_many_families():
-    names = {Spec.parse(name).name for name in [*(n for names in READ.values() for n in names), *REFUSED]}
+    names = {
+        Spec.parse(name).name for name in [*(n for names in READ.values() for n in names), *REFUSED]
+    }
     families = {model_entrypoint(name).__module__ for name in names}
     assert len(names) >= 70
     assert len({family for family in families if family.startswith("timm.")}) >= 55

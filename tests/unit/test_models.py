@@ -7,7 +7,6 @@ from itertools import pairwise
 import pytest
 import timm
 import torch
-from kdbench_models import resnet, vgg, wrn
 from safetensors.torch import load_file, save_file
 from timm.layers import DropPath
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from kdbench.models import Network, align, create, describe, export, load, surve
 from kdbench.models.hints import chosen, equidistant
 from kdbench.models.plan import Misfit
 from kdbench.record import Spec
+from kdbench_models import resnet, vgg, wrn
 
 assert all(family.ENTRIES for family in (resnet, wrn, vgg))  # registers them
 
@@ -54,14 +54,24 @@ def test_hints_are_the_last_map_at_each_stride():
 def test_hints_of_one_stride_are_four_blocks_at_equal_relative_depths_without_the_class_token():
     net = made("vit_tiny_patch16_224", **COLOUR)
     assert net.plan.taps == (2, 5, 8, 11)
-    assert net.port().hints == (Hint(channels=192, height=2, width=2, stride=16, kind="tokens"),) * 4
+    assert (
+        net.port().hints == (Hint(channels=192, height=2, width=2, stride=16, kind="tokens"),) * 4
+    )
     net.eval()
-    tokens = net.model.blocks[:6](net.model._pos_embed(net.model.patch_embed(net.prepared(x := images(2, 3, 32, 32)))))
+    tokens = net.model.blocks[:6](
+        net.model._pos_embed(net.model.patch_embed(net.prepared(x := images(2, 3, 32, 32))))
+    )
     assert torch.equal(net(x, hints=True).hints[1].flatten(2).mT, tokens[:, 1:])
 
 
 def test_logits_are_bit_identical_with_and_without_hints():
-    for text in ("resnet8", "wrn_16_1", "vgg8[width=0.25]", "test_vit[img_size=16]", "efficientvit_m0"):
+    for text in (
+        "resnet8",
+        "wrn_16_1",
+        "vgg8[width=0.25]",
+        "test_vit[img_size=16]",
+        "efficientvit_m0",
+    ):
         net = made(text, image_shape=(1, 16, 16), mean=[0.3], std=[0.4])
         for training in (True, False):
             net.train(training)
@@ -78,7 +88,14 @@ def test_undeclared_hints_cannot_be_read():
 
 @pytest.mark.parametrize(
     "text",
-    ["resnet8", "vgg8[width=0.25]", "dla46x_c", "sequencer2d_s", "deit_tiny_distilled_patch16_224", "levit_128s"],
+    [
+        "resnet8",
+        "vgg8[width=0.25]",
+        "dla46x_c",
+        "sequencer2d_s",
+        "deit_tiny_distilled_patch16_224",
+        "levit_128s",
+    ],
 )
 def test_the_classifier_makes_the_logits_of_the_pooled_features(text):
     net = made(text, **COLOUR).eval()
@@ -108,13 +125,17 @@ def test_hints_train_the_network_that_said_them():
 
 
 def test_activations_work_in_place_nowhere_and_captured_maps_stay():
-    assert any(getattr(module, "inplace", False) for module in timm.create_model("resnet18").modules())
+    assert any(
+        getattr(module, "inplace", False) for module in timm.create_model("resnet18").modules()
+    )
     net = made("resnet18", **COLOUR).eval()
     assert not any(getattr(module, "inplace", False) for module in net.modules())
     said = net(images(2, 3, 32, 32), hints=True)
     for tap, hint in zip(net.plan.taps, said.hints, strict=True):
         x = net.prepared(images(2, 3, 32, 32))
-        (alone,) = net.model.forward_intermediates(x, indices=[tap], stop_early=True, intermediates_only=True)
+        (alone,) = net.model.forward_intermediates(
+            x, indices=[tap], stop_early=True, intermediates_only=True
+        )
         assert torch.equal(alone, hint)
 
 
@@ -143,19 +164,29 @@ def test_functional_call_gives_second_order_gradients(text):
     with sdpa_kernel(SDPBackend.MATH):  # the other kernels of attention have no second derivative
         said = functional_call(net, params | buffers, (x,), {"hints": True})
         inner = said.logits.square().mean() + said.hints[0].square().mean()
-        steps = torch.autograd.grad(inner, list(params.values()), create_graph=True, materialize_grads=True)
-        moved = {name: value - 0.1 * step for (name, value), step in zip(params.items(), steps, strict=True)}
+        steps = torch.autograd.grad(
+            inner, list(params.values()), create_graph=True, materialize_grads=True
+        )
+        moved = {
+            name: value - 0.1 * step
+            for (name, value), step in zip(params.items(), steps, strict=True)
+        }
         outer = functional_call(net, moved | buffers, (x,), {"hints": True}).logits.square().mean()
     seconds = torch.autograd.grad(outer, list(params.values()), materialize_grads=True)
     assert all(grad.isfinite().all() for grad in seconds)
-    direct = torch.autograd.grad(net(x).logits.square().mean(), list(params.values()), materialize_grads=True)
+    direct = torch.autograd.grad(
+        net(x).logits.square().mean(), list(params.values()), materialize_grads=True
+    )
     assert not all(torch.allclose(a, b) for a, b in zip(seconds, direct, strict=True))
 
 
 def test_functional_call_with_its_own_weights_is_a_plain_call():
     net = made("resnet8").eval()
     state = dict(net.named_parameters()) | dict(net.named_buffers())
-    said, plain = functional_call(net, state, (x := images(2, 1, 8, 8),), {"hints": True}), net(x, hints=True)
+    said, plain = (
+        functional_call(net, state, (x := images(2, 1, 8, 8),), {"hints": True}),
+        net(x, hints=True),
+    )
     assert torch.equal(said.logits, plain.logits)
     assert all(torch.equal(a, b) for a, b in zip(said.hints, plain.hints, strict=True))
 
@@ -254,14 +285,22 @@ def test_published_weights_for_colour_take_gray_images(tmp_path):
     assert net.std.item() == pytest.approx(0.4)
     stored = load_file(tmp_path / "model.safetensors")["conv1.weight"]
     torch.testing.assert_close(net.model.conv1.weight, stored.sum(1, keepdim=True))
-    assert made(f"local-dir:{tmp_path}[pretrained=true]", classes=3)(images(2, 1, 8, 8)).logits.shape == (2, 3)
+    assert made(f"local-dir:{tmp_path}[pretrained=true]", classes=3)(
+        images(2, 1, 8, 8)
+    ).logits.shape == (2, 3)
 
 
 def published(folder, **statistics: tuple[float, ...]) -> None:
     """A folder as timm publishes networks."""
     torch.manual_seed(7)
     model = timm.create_model("resnet8", num_classes=10)
-    facts = {"input_size": (3, 48, 48), "num_classes": 10, "first_conv": "conv1", "classifier": "fc", **statistics}
+    facts = {
+        "input_size": (3, 48, 48),
+        "num_classes": 10,
+        "first_conv": "conv1",
+        "classifier": "fc",
+        **statistics,
+    }
     (folder / "config.json").write_text(
         json.dumps({"architecture": "resnet8", "num_classes": 10, "pretrained_cfg": facts})
     )
@@ -271,7 +310,9 @@ def published(folder, **statistics: tuple[float, ...]) -> None:
 # Creation and its errors
 
 
-@pytest.mark.parametrize("text", ["resnet8[width=0.5]", "test_vit[drop_rate=0.1]", "test_efficientnet"])
+@pytest.mark.parametrize(
+    "text", ["resnet8[width=0.5]", "test_vit[drop_rate=0.1]", "test_efficientnet"]
+)
 def test_initial_weights_are_timms_own_of_the_same_seed(text):
     spec = Spec.parse(text)
     nets = [made(text, **COLOUR), made(text, **COLOUR)]  # planned, and planned already
@@ -280,7 +321,10 @@ def test_initial_weights_are_timms_own_of_the_same_seed(text):
     own = timm.create_model(spec.name, num_classes=10, in_chans=3, **dict(spec.options), **sized)
     after = torch.rand(1)
     for net in nets:
-        assert all(torch.equal(a, b) for a, b in zip(net.model.state_dict().values(), own.state_dict().values(), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(net.model.state_dict().values(), own.state_dict().values(), strict=True)
+        )
     made(text, **COLOUR)
     assert torch.equal(torch.rand(1), after)
 
@@ -308,7 +352,11 @@ def test_surveying_leaves_the_network_and_the_generator_as_they_are():
         ("resnet18.nonsense", "no network 'resnet18.nonsense'", "tag"),
         ("resnet8[widht=0.5]", "takes no option 'widht'", "did you mean width"),
         ("resnet8[zzzzzz=1]", "takes no option 'zzzzzz'", "it takes"),
-        ("test_efficientnet[drop_ratee=0.5]", "takes no option 'drop_ratee'", "did you mean drop_rate"),
+        (
+            "test_efficientnet[drop_ratee=0.5]",
+            "takes no option 'drop_ratee'",
+            "did you mean drop_rate",
+        ),
         ("resnet8[num_classes=5]", "takes no option 'num_classes'", "the host"),
         ("resnet8[checkpoint_path=x]", "takes no option 'checkpoint_path'", "the host"),
         ("resnet8[width=-1]", "resnet8[width=-1] cannot be built", "width is a factor above 0"),
@@ -357,14 +405,20 @@ def test_exported_weights_are_the_bare_networks_and_come_back(tmp_path):
     net(x)
     export(net, tmp_path / "net.safetensors")
     bare = timm.create_model(
-        "resnet8", width=0.5, num_classes=10, in_chans=1, checkpoint_path=tmp_path / "net.safetensors"
+        "resnet8",
+        width=0.5,
+        num_classes=10,
+        in_chans=1,
+        checkpoint_path=tmp_path / "net.safetensors",
     )
     back = made(f"resnet8[checkpoint={tmp_path}/net.safetensors,width=0.5]")
     for one in (bare, back.model):
         assert all(torch.equal(t, net.model.state_dict()[n]) for n, t in one.state_dict().items())
     assert torch.equal(back.eval()(x).logits, net.eval()(x).logits)
     export(back, tmp_path / "again.safetensors")
-    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "net.safetensors").read_bytes()
+    assert (tmp_path / "again.safetensors").read_bytes() == (
+        tmp_path / "net.safetensors"
+    ).read_bytes()
 
 
 def test_a_torch_checkpoint_is_read_without_running_code(tmp_path):
@@ -399,7 +453,9 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path, change, why):
     assert torch.equal(net.model.conv1.weight, before)
 
 
-@pytest.mark.parametrize("name", ["gone.safetensors", "gone.pt", "torn.safetensors", "torn.pt", "empty.pt"])
+@pytest.mark.parametrize(
+    "name", ["gone.safetensors", "gone.pt", "torn.safetensors", "torn.pt", "empty.pt"]
+)
 def test_a_file_that_is_no_weights_is_a_data_error(tmp_path, name):
     if not name.startswith("gone"):
         (tmp_path / name).write_bytes(b"" if name == "empty.pt" else b"torn" * 5)
@@ -420,7 +476,9 @@ class Odd(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
-    def forward_intermediates(self, x: Tensor, indices=None, output_fmt: str = "NCHW") -> tuple[Tensor, list[Tensor]]:
+    def forward_intermediates(
+        self, x: Tensor, indices=None, output_fmt: str = "NCHW"
+    ) -> tuple[Tensor, list[Tensor]]:
         return self.conv(x), [self.conv(x)]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -441,18 +499,36 @@ BENT = {
     "no forward_intermediates": ({"forward_intermediates": None}, "no forward_intermediates"),
     "no classifier": ({"get_classifier": lambda net: nn.Identity()}, "no classifier"),
     "classifier not called": ({"get_classifier": lambda net: nn.Linear(4, 10)}, "not called"),
-    "two outputs": ({"forward": lambda net, x: (net.fc(x.mean((2, 3)).expand(-1, 4)),) * 2}, "logits"),
+    "two outputs": (
+        {"forward": lambda net, x: (net.fc(x.mean((2, 3)).expand(-1, 4)),) * 2},
+        "logits",
+    ),
     "not finite": ({"forward": lambda net, x: net.fc(x.mean((2, 3)).expand(-1, 4)) / 0}, "finite"),
     "no maps": ({"forward_intermediates": lambda net, x, **_: (x, [])}, "spatial"),
     "flat maps": ({"forward_intermediates": lambda net, x, **_: (x, [x.flatten(1)])}, "spatial"),
-    "failing maps": ({"forward_intermediates": lambda net, x: (x, [x])}, "forward_intermediates fails"),
-    "other logits": ({"forward": lambda net, x: 2 * net.fc(net.conv(x).mean((2, 3)))}, "forward_head of"),
+    "failing maps": (
+        {"forward_intermediates": lambda net, x: (x, [x])},
+        "forward_intermediates fails",
+    ),
+    "other logits": (
+        {"forward": lambda net, x: 2 * net.fc(net.conv(x).mean((2, 3)))},
+        "forward_head of",
+    ),
     "other classifier": (
-        {"forward_head": lambda net, x, pre_logits=False: net.fc(x.mean((2, 3))) + x.amax((1, 2, 3))[:, None] ** 2},
+        {
+            "forward_head": lambda net, x, pre_logits=False: (
+                net.fc(x.mean((2, 3))) + x.amax((1, 2, 3))[:, None] ** 2
+            )
+        },
         "not what its classifier makes",
     ),
     "other maps": (
-        {"forward_intermediates": lambda net, x, indices=None, output_fmt="": (net.conv(x) + 1, [net.conv(x)])},
+        {
+            "forward_intermediates": lambda net, x, indices=None, output_fmt="": (
+                net.conv(x) + 1,
+                [net.conv(x)],
+            )
+        },
         "forward_head of",
     ),
 }
@@ -477,7 +553,10 @@ def test_weights_that_start_equal_hide_nothing():
 
         def __init__(self) -> None:
             super().__init__()
-            self.heads, self.shares = nn.ModuleList([self.fc, nn.Linear(4, 10)]), nn.Parameter(torch.ones(2))
+            self.heads, self.shares = (
+                nn.ModuleList([self.fc, nn.Linear(4, 10)]),
+                nn.Parameter(torch.ones(2)),
+            )
 
         def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
             x, shares = x.mean((2, 3)), self.shares.softmax(0)
@@ -498,7 +577,9 @@ def test_a_forward_pass_that_fails_is_a_misfit():
 # Description and alignment
 
 
-@pytest.mark.parametrize(("text", "params", "millions"), [("resnet8", 83_892, 12.5), ("wrn_40_1", 569_780, 83.3)])
+@pytest.mark.parametrize(
+    ("text", "params", "millions"), [("resnet8", 83_892, 12.5), ("wrn_40_1", 569_780, 83.3)]
+)
 def test_description_counts_weights_and_multiply_adds(text, params, millions):
     told = describe(made(text, classes=100, **COLOUR))
     assert told["params"] == params
@@ -508,14 +589,27 @@ def test_description_counts_weights_and_multiply_adds(text, params, millions):
 def test_multiply_adds_count_attention_whichever_kernel_runs_it():
     net = made("vit_tiny_patch16_224", **COLOUR)
     tokens, dim, hidden = 5, 192, 768
-    block = tokens * dim * 3 * dim + 2 * tokens * tokens * dim + tokens * dim * dim + 2 * tokens * dim * hidden
+    block = (
+        tokens * dim * 3 * dim
+        + 2 * tokens * tokens * dim
+        + tokens * dim * dim
+        + 2 * tokens * dim * hidden
+    )
     assert describe(net)["multiply_adds"] == 12 * block + 4 * dim * 3 * 256 + dim * 10
 
 
 def test_the_fingerprint_follows_the_architecture_and_not_the_weights():
-    prints = [describe(net)["fingerprint"] for net in (made("resnet8"), made("resnet8").apply(nn.Module.zero_grad))]
+    prints = [
+        describe(net)["fingerprint"]
+        for net in (made("resnet8"), made("resnet8").apply(nn.Module.zero_grad))
+    ]
     assert len(set(prints)) == 1
-    changed = [made("resnet8[width=0.5]"), made("resnet14"), made("resnet8", classes=9), made("resnet8", **COLOUR)]
+    changed = [
+        made("resnet8[width=0.5]"),
+        made("resnet14"),
+        made("resnet8", classes=9),
+        made("resnet8", **COLOUR),
+    ]
     assert len({describe(net)["fingerprint"] for net in changed} | set(prints)) == 5
 
 
@@ -527,7 +621,10 @@ def test_places_rise_keep_the_last_and_lie_at_equal_relative_depths(many, few):
         assert len(places) == few
         assert places[-1] == many - 1
         assert all(a < b for a, b in pairwise(places))
-        assert all(abs((place + 1) / many - (i + 1) / few) <= 0.5 / many + 1e-9 for i, place in enumerate(places))
+        assert all(
+            abs((place + 1) / many - (i + 1) / few) <= 0.5 / many + 1e-9
+            for i, place in enumerate(places)
+        )
         hint = Hint(channels=1, height=1, width=1, stride=1)
         assert align([hint] * few, [hint] * many) == (tuple(range(few)), places)
         assert align([hint] * many, [hint] * few) == (places, tuple(range(few)))
@@ -555,7 +652,13 @@ def test_picked_hints_are_the_only_ones_said_and_told():
 
 
 def test_the_port_tells_the_shapes_that_the_network_says():
-    for text in ("resnet8", "test_vit", "test_efficientnet", "swin_tiny_patch4_window7_224", "deit_tiny_distilled_patch16_224"):
+    for text in (
+        "resnet8",
+        "test_vit",
+        "test_efficientnet",
+        "swin_tiny_patch4_window7_224",
+        "deit_tiny_distilled_patch16_224",
+    ):
         net = made(text, **COLOUR).eval()
         port, said = net.port(), net(images(1, 3, 32, 32), hints=True)
         assert port.model is net

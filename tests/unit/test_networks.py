@@ -3,12 +3,13 @@
 import pytest
 import timm
 import torch
-from kdbench_models import resnet, vgg, wrn
-from kdbench_models.staged import Staged, widened
 from safetensors.torch import save_file
 from timm.layers import DropPath
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+
+from kdbench_models import resnet, vgg, wrn
+from kdbench_models.staged import Staged, widened
 
 FAMILIES = (resnet, wrn, vgg)
 NAMES = [name for family in FAMILIES for name, _ in family.kdbench_models()]
@@ -53,12 +54,19 @@ def test_weights_multiply_adds_and_maps_are_the_published_ones(name):
         net.forward_head(end)
     digits = 1 if isinstance(millions, float) else 0
     assert round(counter.get_total_flops() / 2e6, digits) == millions
-    assert [tuple(m.shape[1:]) for m in maps] == [(c, s, s) for c, s in zip(channels, sides, strict=True)]
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (c, s, s) for c, s in zip(channels, sides, strict=True)
+    ]
     assert net.num_features == channels[-1]
 
 
 def test_wrn_16_1_is_the_thin_sibling_of_wrn_16_2():
-    assert sum(weight.numel() for weight in timm.create_model("wrn_16_1", num_classes=100).parameters()) == 180_916
+    assert (
+        sum(
+            weight.numel() for weight in timm.create_model("wrn_16_1", num_classes=100).parameters()
+        )
+        == 180_916
+    )
 
 
 @pytest.mark.parametrize(("width", "params"), [(1.0, 77_754), (0.5, 19_810), (0.25, 5_142)])
@@ -115,7 +123,9 @@ def test_forward_is_head_of_features_and_intermediates_are_the_same_maps(name):
         assert hint.shape[1:] == (told["num_chs"], 16 // told["reduction"], 16 // told["reduction"])
         assert net.get_submodule(told["module"]) is not None
     for place in range(len(maps)):
-        (alone,) = net.forward_intermediates(x, indices=[place], stop_early=True, intermediates_only=True)
+        (alone,) = net.forward_intermediates(
+            x, indices=[place], stop_early=True, intermediates_only=True
+        )
         assert torch.equal(alone, maps[place])
     normed = net.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)[0]
     assert torch.equal(normed, features)
@@ -126,7 +136,14 @@ def test_forward_is_head_of_features_and_intermediates_are_the_same_maps(name):
 def test_stopping_early_leaves_the_later_stages_out():
     net = small("resnet8").eval()
     del net.layer3
-    assert len(net.forward_intermediates(images(1, 1, 8, 8), indices=[0, 2], stop_early=True, intermediates_only=True)) == 2
+    assert (
+        len(
+            net.forward_intermediates(
+                images(1, 1, 8, 8), indices=[0, 2], stop_early=True, intermediates_only=True
+            )
+        )
+        == 2
+    )
 
 
 def test_a_wide_network_is_normalised_once_more_before_pooling():
@@ -178,7 +195,9 @@ def test_drop_path_skips_blocks_a_sample_rising_with_depth(name):
     net(images(64, 1, 8, 8))
     dropped = (seen[0].flatten(1) == 0).all(1).float().mean()
     assert 0.2 < dropped < 0.6
-    assert torch.equal(small(name, drop_path_rate=0.4).eval()(x := images(2, 1, 8, 8)), small(name).eval()(x))
+    assert torch.equal(
+        small(name, drop_path_rate=0.4).eval()(x := images(2, 1, 8, 8)), small(name).eval()(x)
+    )
 
 
 @pytest.mark.parametrize("name", ["resnet8", "wrn_16_1", "vgg8"])
@@ -186,10 +205,18 @@ def test_weights_travel_through_a_safetensors_file_with_strict_names(name, tmp_p
     net, x = small(name, width=0.25), images(2, 1, 8, 8)
     net(x)  # moves the running statistics
     save_file(net.state_dict(), tmp_path / "net.safetensors")
-    back = timm.create_model(name, num_classes=10, in_chans=1, width=0.25, checkpoint_path=tmp_path / "net.safetensors")
+    back = timm.create_model(
+        name, num_classes=10, in_chans=1, width=0.25, checkpoint_path=tmp_path / "net.safetensors"
+    )
     assert torch.equal(back.eval()(x), net.eval()(x))
     with pytest.raises(RuntimeError, match="size mismatch"):
-        timm.create_model(name, num_classes=11, in_chans=1, width=0.25, checkpoint_path=tmp_path / "net.safetensors")
+        timm.create_model(
+            name,
+            num_classes=11,
+            in_chans=1,
+            width=0.25,
+            checkpoint_path=tmp_path / "net.safetensors",
+        )
 
 
 @pytest.mark.parametrize("depth", [7, 2, 9])

@@ -1,0 +1,76 @@
+"""Suite files: TOML in, tables out; `extends` merges."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from kdbench.errors import UsageError
+from kdbench.suite.tables import Suite, validated
+
+
+def names() -> tuple[str, ...]:
+    """Names of the shipped suites."""
+    return tuple(
+        sorted(
+            entry.name[:-5]
+            for entry in (files("kdbench") / "suites").iterdir()
+            if entry.name.endswith(".toml")
+        )
+    )
+
+
+def load(name: str) -> Suite:
+    """The suite of this name, or in this TOML file.
+
+    Raises:
+        UsageError: No such suite, no TOML, an unknown key, a value of the wrong type or out of range.
+    """
+    text, data, origin = _read(name, Path(), ())
+    return validated(data, origin, text)
+
+
+def _read(name: str, folder: Path, seen: tuple[str, ...]) -> tuple[str, dict[str, Any], str]:
+    """Text, merged tables and origin of a suite; `seen` guards against cycles of `extends`."""
+    if name in seen:
+        raise UsageError(
+            f"suite {name!r} extends itself", " -> ".join((*seen, name)), "remove one `extends`"
+        )
+    if name in names():
+        origin, text = (
+            f"suite {name!r}",
+            (files("kdbench") / "suites" / f"{name}.toml").read_text("utf-8"),
+        )
+    else:
+        path = folder / name
+        if path.suffix != ".toml" or not path.is_file():
+            close = difflib.get_close_matches(name, names(), 1)
+            hint = (
+                f"did you mean {close[0]!r}?" if close else f"shipped suites: {', '.join(names())}"
+            )
+            raise UsageError(
+                f"no suite {name!r}", "expected a shipped suite's name or a .toml file", hint
+            )
+        origin, text, folder = str(path), path.read_text("utf-8"), path.parent
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{origin} is not TOML", str(error), "mend the file") from error
+    parent = data.pop("extends", None)
+    if parent is not None:
+        _, base, _ = _read(str(parent), folder, (*seen, name))
+        data = _merged(base, data)
+    return text, data, origin
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` on top; tables merge, everything else is replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = (
+            _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
+    return result

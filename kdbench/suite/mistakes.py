@@ -1,0 +1,46 @@
+"""What is wrong with a suite's tables, in three lines: what, where, and what was meant."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+
+from kdbench.errors import UsageError
+
+
+def told(error: ValidationError, model: type[BaseModel], origin: str, text: str) -> UsageError:
+    """The first error of pydantic in our three lines, with the line in the file and a suggestion."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = path[-1] if path else ""
+    named = re.compile(rf"\s*\[?{re.escape(key)}\b")
+    lines = (i for i, row in enumerate(text.splitlines(), 1) if named.match(row))
+    line = next(lines, 0)
+    where = f"{origin}, line {line}" if line else origin
+    if first["type"] == "extra_forbidden":
+        known = _fields(model, path[:-1]) + (("extends",) if len(path) == 1 else ())
+        close = difflib.get_close_matches(key, known, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        what = f"unknown key {'.'.join(path)!r} in {where}"
+        return UsageError(what, "a suite holds only known keys", hint)
+    bad = f"bad value for {'.'.join(path)!r} in {where}"
+    got = repr(first["input"])
+    why = first["msg"] + (f", got {got}" if len(got) < 60 else "")
+    what = bad if path else f"{where} does not fit together"
+    return UsageError(what, why, "see kdbench show digits")
+
+
+def _fields(model: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:
+    """Keys that are known in the table at `path` of `model`."""
+    kind: object = model
+    for part in path:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(part)
+            kind = field.annotation if field else None
+        else:
+            kind = get_args(kind)[-1] if get_args(kind) else None
+    return (
+        tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+    )

@@ -1,0 +1,146 @@
+"""A suite as validated tables."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from kdbench.errors import UsageError
+from kdbench.record import (
+    Evaluation,
+    Frozen,
+    Pair,
+    Spec,
+    TeacherProtocol,
+    TrainingProtocol,
+)
+from kdbench.suite.mistakes import told
+
+
+class Axes(Frozen):
+    """What is crossed: every data set with every pair, method and seed."""
+
+    datasets: tuple[str, ...] = Field(min_length=1)
+    pairs: tuple[str, ...] = Field(min_length=1)
+    methods: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count(cls, value: Any) -> Any:  # noqa: ANN401 - raw TOML
+        if isinstance(value, dict) and isinstance(value.get("seeds"), int):
+            return {**value, "seeds": tuple(range(value["seeds"]))}
+        return value
+
+
+class MethodSettings(Frozen):
+    """What a suite sets for one method, and how that was found.
+
+    Attributes:
+        set: Hyperparameters that replace the paper's.
+        tries: Settings that were tried on the tuning seeds before these were chosen.
+        note: Printed under the board; says why where a method does badly.
+    """
+
+    set: dict[str, Any] = {}
+    tries: int = Field(0, ge=0)
+    note: str = ""
+
+    @property
+    def settings(self) -> str:
+        """The words on the board."""
+        return f"tuned, {self.tries} tries" if self.set else "paper"
+
+
+class Scoring(Frozen):
+    """Against which methods the boards compare; the first is the one that costs are relative to."""
+
+    baselines: tuple[str, ...] = ()
+
+
+class Limits(Frozen):
+    """Bounds enforced from outside of the workers.
+
+    Attributes:
+        step_seconds: A single step, or a method's `init`, that takes longer ends its trial as `timeout`.
+    """
+
+    step_seconds: float = Field(600.0, gt=0)
+
+
+class Suite(Frozen):
+    """A suite, whole: defaults filled in.
+
+    Attributes:
+        trial_seconds: Measured seconds a trial on one core; estimates use it until records exist.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    title: str = ""
+    about: str = ""
+    axes: Axes
+    train: TrainingProtocol
+    by_student: dict[str, dict[str, Any]] = {}
+    teacher: TeacherProtocol
+    evaluation: Evaluation = Evaluation()
+    methods: dict[str, MethodSettings] = {}
+    scoring: Scoring = Scoring()
+    limits: Limits = Limits()
+    trial_seconds: float | None = Field(None, gt=0)
+
+    def protocol(self, student: Spec) -> TrainingProtocol:
+        """The training protocol of this student: `[train]`, with what `[train.by_student]` says of its name."""
+        changes: dict[str, Any] = {}
+        for pattern, values in self.by_student.items():
+            if fnmatchcase(student.name, pattern):
+                changes.update(values)
+        return TrainingProtocol.model_validate({**self.train.model_dump(), **changes})
+
+    def method(self, spec: Spec) -> tuple[Spec, str]:
+        """The spec with the suite's hyperparameters under the caller's own, and the words for the board."""
+        chosen = self.methods.get(spec.name, MethodSettings())
+        merged = Spec(spec.name, tuple(sorted({**chosen.set, **dict(spec.options)}.items())))
+        return merged, "set by hand" if spec.options else chosen.settings
+
+    def select(
+        self,
+        *,
+        methods: Sequence[str] = (),
+        pairs: Sequence[str] = (),
+        datasets: Sequence[str] = (),
+        seeds: Sequence[int] = (),
+        budget: float | None = None,
+        steps: int | None = None,
+    ) -> "Suite":
+        """The suite with some axes replaced; `budget` and `steps` shorten student and teacher alike."""
+        axes = {"methods": methods, "pairs": pairs, "datasets": datasets, "seeds": seeds}
+        data = self.model_dump()
+        data["axes"] |= {name: tuple(values) for name, values in axes.items() if values}
+        for table in ("train", "teacher"):
+            data[table] |= {
+                k: v for k, v in (("budget", budget), ("steps", steps)) if v is not None
+            }
+        return validated(data, "the command line", "")
+
+
+def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
+    """The Suite that these tables describe, errors told in three lines."""
+    data = dict(data)
+    if isinstance(data.get("train"), dict):
+        train = dict(data["train"])
+        data["by_student"] = train.pop("by_student", data.get("by_student", {}))
+        data["train"] = train
+        if isinstance(data.get("teacher", {}), dict):
+            data["teacher"] = {**train, **data.get("teacher", {})}
+    try:
+        suite = Suite.model_validate(data)
+        for pair in suite.axes.pairs:
+            suite.protocol(Pair.parse(pair).student)
+    except ValidationError as error:
+        raise told(error, Suite, origin, text) from error
+    asked = {Spec.parse(method).name for method in (*suite.axes.methods, *suite.scoring.baselines)}
+    if text and (unset := sorted(set(suite.methods) - asked)):
+        what = f"{origin} sets {unset[0]!r}"
+        raise UsageError(what, "but axes.methods does not name it", "remove the table")
+    return suite
