@@ -84,12 +84,12 @@ class CheckFailed(KDBenchError):
 
 
 class Unsupported(KDBenchError):
-    """Raised by a method that cannot do this pair or data set; its trial gets status `unsupported`."""
+    """Raised by a method that cannot do this pair or data set; its trial gets `unsupported`."""
 
     exit_code = ExitCode.TRIALS_NOT_OK
 
 
 class ContractError(KDBenchError):
-    """A plugin broke its contract (undeclared need, non-scalar loss ...); its trial gets `failed`."""
+    """A plugin broke its contract (undeclared need, non-scalar loss); its trial gets `failed`."""
 
     exit_code = ExitCode.TRIALS_NOT_OK

@@ -1,7 +1,7 @@
-"""Pure tensor functions that methods share: no state, no host-device synchronisation, nothing of the host.
+"""Pure tensor functions that methods share: no state and no host-device synchronisation.
 
-Precision: every function widens float16 and bfloat16 to float32 and keeps float32 and float64, under autocast too.
-Gradients reach every floating-point argument; detach what is to stay fixed.
+Precision: every function widens float16 and bfloat16 to float32 and keeps float32 and float64,
+under autocast too. Gradients reach every floating-point argument; detach what is to stay fixed.
 """
 
 import torch.nn.functional as F
@@ -12,12 +12,12 @@ __all__ = ["cross_entropy", "pooled_alike", "softened_kl", "widened"]
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """The same values in float32 at least: float16 and bfloat16 are widened, wider ones come back as they are.
+    """The same values in float32 at least: float16 and bfloat16 are widened, wider ones kept.
 
     Example:
         >>> import torch
-        >>> widened(torch.ones(2, dtype=torch.bfloat16)).dtype, widened(torch.ones(2, dtype=torch.float64)).dtype
-        (torch.float32, torch.float64)
+        >>> [widened(torch.ones(2, dtype=kind)).dtype for kind in (torch.bfloat16, torch.float64)]
+        [torch.float32, torch.float64]
     """
     return tensor.float() if tensor.itemsize < 4 else tensor
 
@@ -27,7 +27,7 @@ def cross_entropy(
     target: Int[Tensor, " batch"],
     labelled: Bool[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
-    """Cross-entropy with the labels in nats: the mean over the labelled rows, 0 where no row has a label.
+    """Cross-entropy with the labels, nats: the mean over labelled rows, 0 where there is none.
 
     Args:
         logits: Unnormalised class scores; receive the gradient.
@@ -37,7 +37,8 @@ def cross_entropy(
     Example:
         >>> import torch
         >>> logits = torch.tensor([[0.0, 0.0], [0.0, 9.0]])
-        >>> round(cross_entropy(logits, torch.tensor([0, 0]), torch.tensor([True, False])).item(), 4)
+        >>> labels, labelled = torch.tensor([0, 0]), torch.tensor([True, False])
+        >>> round(cross_entropy(logits, labels, labelled).item(), 4)
         0.6931
     """
     target = target.masked_fill(~labelled, -100)  # torch's mark of a row to leave out
@@ -49,14 +50,15 @@ def softened_kl(
     teacher_logits: Float[Tensor, "batch classes"],
     temperature: float | Tensor,
 ) -> Float[Tensor, ""]:
-    """T² · KL(teacher || student) of the softened classes in nats: summed over classes, mean over the batch.
+    """T² · KL(teacher || student) of softened classes, nats: sum over classes, mean over rows.
 
-    Computed from log-softmaxes, so that saturated logits stay finite. The factor T² keeps the size of the gradient
-    about the same at every temperature T.
+    Computed from log-softmaxes, so that saturated logits stay finite. The factor T² keeps the size
+    of the gradient about the same at every temperature T.
 
     Args:
         student_logits, teacher_logits: Unnormalised class scores; both receive the gradient.
-        temperature: What the logits are divided by, above 0; a tensor (one value, or one a row: batch x 1) works too.
+        temperature: What the logits are divided by, above 0; a tensor (one value, or one a row:
+            batch x 1) works too.
 
     Example:
         >>> import torch
@@ -67,7 +69,8 @@ def softened_kl(
         0.0
 
     Reference:
-        Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015, arXiv:1503.02531, section 2.
+        Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015, arXiv:1503.02531,
+        section 2.
     """
     student = F.log_softmax(widened(student_logits) / temperature, dim=-1)
     teacher = F.log_softmax(widened(teacher_logits) / temperature, dim=-1)
@@ -84,10 +87,13 @@ def pooled_alike(
 
     Example:
         >>> import torch
-        >>> [tuple(map_.shape) for map_ in pooled_alike(torch.ones(2, 3, 8, 8), torch.ones(2, 5, 4, 4))]
+        >>> maps = pooled_alike(torch.ones(2, 3, 8, 8), torch.ones(2, 5, 4, 4))
+        >>> [tuple(one.shape) for one in maps]
         [(2, 3, 4, 4), (2, 5, 4, 4)]
     """
     height, width = (min(sides) for sides in zip(first.shape[-2:], second.shape[-2:], strict=True))
-    small = [map_ if map_.shape[-2:] == (height, width) else F.adaptive_avg_pool2d(map_, (height, width))
-             for map_ in (widened(first), widened(second))]  # fmt: skip
+    small = [
+        map_ if map_.shape[-2:] == (height, width) else F.adaptive_avg_pool2d(map_, (height, width))
+        for map_ in (widened(first), widened(second))
+    ]
     return small[0], small[1]

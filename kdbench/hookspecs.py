@@ -1,7 +1,7 @@
 """The hooks, in the order in which the host calls them; each yields (name, object) pairs.
 
-A plugin is a module under the entry-point group `kdbench`, or one file. None of these hooks runs inside
-the training loop.
+A plugin is a module under the entry-point group `kdbench`, or one file. None of these hooks runs
+inside the training loop.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ hookspec = pluggy.HookspecMarker("kdbench")
 
 @hookspec
 def kdbench_models() -> "Iterator[tuple[str, Callable[..., nn.Module]]]":  # type: ignore[empty-body]  # a declaration
-    """Networks, registered with timm when the module is imported: timm's name and its entry function."""
+    """Networks, registered with timm on import: timm's name and its entry function."""
 
 
 @hookspec

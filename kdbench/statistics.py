@@ -1,7 +1,7 @@
-"""Means, paired differences and ratios with their 95 % intervals, from a handful of seeds; no torch.
+"""Means, paired differences and ratios with 95 % intervals, from a few seeds; no torch.
 
-Every function is independent of the order of its input. What n values cannot support is None, never a number:
-one value has no interval, and a median has none below six values.
+Every function is independent of the order of its input. What n values cannot support is None, never
+a number: one value has no interval, and a median has none below six values.
 """
 
 import math
@@ -16,7 +16,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 LEVEL = 0.95
 LEAST_FOR_MEDIAN = 6
-"""Even the whole range of n values covers their median with probability 1 - 2^(1 - n) only: 0.9375 at n = 5."""
+"""Even the whole range of n values covers their median with probability 1 - 2^(1 - n) only."""
 
 _ROUNDING = 1e-12
 
@@ -29,8 +29,10 @@ class Estimate:
         mean: Arithmetic mean; of ratios, the geometric one.
         n: Number of values.
         low, high: Ends of the 95 % t interval, or None where n is 1.
-        deviation: Sample standard deviation (n - 1), of ratios that of their logarithms; None where n is 1.
-        identical: More than one value, and all the same: the interval has no width, which is no certainty.
+        deviation: Sample standard deviation (n - 1), of ratios that of their logarithms; None where
+            n is 1.
+        identical: More than one value, and all the same: the interval has no width, which is no
+            certainty.
     """
 
     mean: float
@@ -47,7 +49,7 @@ class Estimate:
 
     @property
     def separated(self) -> bool:
-        """Whether the interval leaves 0 out; never so without an interval, or where all values are identical."""
+        """Whether the interval leaves 0 out; never without an interval or of identical values."""
         if self.low is None or self.high is None or self.identical:
             return False
         return self.low > 0 or self.high < 0
@@ -77,7 +79,8 @@ def paired(ours: Mapping[Key, float], theirs: Mapping[Key, float]) -> Estimate:
         theirs: The reference's, for the same ones.
 
     Raises:
-        ValueError: The keys differ: a mean over whatever happens to be there would compare different trials.
+        ValueError: The keys differ: a mean over whatever happens to be there would compare
+            different trials.
 
     Example:
         >>> paired({0: 0.75, 1: 0.5}, {0: 0.5, 1: 0.25}).mean
@@ -129,7 +132,7 @@ def paired_ratio(ours: Mapping[Key, float], theirs: Mapping[Key, float]) -> Esti
 def median_interval(
     values: Sequence[float], *, seed: int = 0, resamples: int = 2000
 ) -> tuple[float, float] | None:
-    """95 % interval of the median by percentile bootstrap, in the values' unit; None below six values.
+    """95 % interval of the median by percentile bootstrap; None below six values.
 
     Reference:
         B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
@@ -164,5 +167,5 @@ def _same_keys(ours: Mapping[Key, float], theirs: Mapping[Key, float]) -> None:
 
 
 def _exp(value: float) -> float:
-    """exp, bounded to finite numbers: two wildly different ratios give an interval without use, not an error."""
+    """exp, bounded to finite numbers: wildly different ratios give a useless interval, no error."""
     return math.exp(min(max(value, -700.0), 700.0))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from kdbench.api import Batch, Hint, Losses, Method, Needs, Outputs, Port, Setup
 from kdbench.data import Splits, Views, derive_seed
-from kdbench.errors import DataError, Unsupported, UsageError
+from kdbench.errors import DataError, Unsupported
 from kdbench.models import Network, create
 from kdbench.plan import TeacherJob
 from kdbench.record import Spec, write_atomically
@@ -116,14 +116,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor, hints: bool = False, anchor: float = 1.0) -> Outputs:
         """Outputs at this anchor: of an ensemble, the log of the mean probabilities, pooled side by side, no hints."""
-        place = next(
-            (i for i, share in enumerate(self.anchors) if abs(share - anchor) < 1e-9), None
-        )
-        if place is None:
-            kept = ", ".join(f"{share:g}" for share in self.anchors)
-            raise UsageError(
-                f"the teacher has no anchor at {anchor:g}", f"kept: {kept}", "set [teacher] anchors"
-            )
+        place = self.place(anchor)
         said: list[Outputs] = [member[place](images, hints=hints) for member in self.members]  # type: ignore[index]  # as above
         if len(said) == 1:
             return said[0]
@@ -131,6 +124,20 @@ class Teacher(nn.Module):
         return Outputs(
             logits=logs.logsumexp(0) - math.log(len(said)),
             pooled=torch.cat([o.pooled for o in said], 1),
+        )
+
+    def place(self, anchor: float) -> int:
+        """Place of this share of the training among `anchors`.
+
+        Raises:
+            Unsupported: There is no such anchor.
+        """
+        for place, share in enumerate(self.anchors):
+            if abs(share - anchor) < 1e-9:
+                return place
+        kept = ", ".join(f"{share:g}" for share in self.anchors)
+        raise Unsupported(
+            f"the teacher has no anchor at {anchor:g}", f"here: {kept}", "set [teacher] anchors"
         )
 
     def check_unmoved(self) -> None:
@@ -164,10 +171,8 @@ def ensure(
     with FileLock(home / "lock"):
         if job.protocol is None or (home / "card.json").exists():
             return
-        protocol, seed = (
-            job.protocol,
-            derive_seed(int(job.protocol.seed), "teacher", str(job.network)),
-        )
+        protocol = job.protocol
+        seed = derive_seed(int(protocol.seed), "teacher", str(job.network))
         rows = range(protocol.rows or len(splits.train))
         views = Views(
             splits.train, rows, shift=protocol.shift, flip=protocol.flip, device=device, seed=seed
@@ -189,18 +194,15 @@ def ensure(
 
         def keep(done: int, active: object) -> None:
             for name in marks.get(done, ()):
-                content = save(
-                    {
-                        name: tensor.detach().cpu().contiguous()
-                        for name, tensor in network.model.state_dict().items()
-                    }
-                )
+                state = network.model.state_dict()
+                content = save({n: t.detach().cpu().contiguous() for n, t in state.items()})
                 hashes[name] = hashlib.sha256(content).hexdigest()
                 write_atomically(home / f"anchor-{name}.safetensors", content)
 
+        runners = {"teacher": runner}
         _, failures = lockstep(
-            {"teacher": runner}, views, protocol, total, lambda *_: _nothing(), watch=watch, after=keep
-        )  # fmt: skip
+            runners, views, protocol, total, lambda *_: _nothing(), watch=watch, after=keep
+        )
         for error in failures.values():
             raise DataError(
                 f"the teacher {job.network} could not be trained",
@@ -213,7 +215,11 @@ def ensure(
 def open_teacher(
     jobs: tuple[TeacherJob, ...], anchors: set[float], cache: Path, device: torch.device
 ) -> Teacher:
-    """The frozen teacher with these anchors, from the cache or from given weights; content hashes checked."""
+    """The frozen teacher with those of the anchors that there are, from cache or given weights.
+
+    Raises:
+        DataError: A file is not what was written.
+    """
     members = []
     for job in jobs:
         if job.protocol is None:
@@ -222,9 +228,8 @@ def open_teacher(
         hashes: Mapping[str, str] = json.loads((folder(job, cache) / "card.json").read_bytes())[
             "anchors"
         ]
-        members.append(
-            {share: _load(job, share, hashes, cache, device) for share in sorted(anchors | {1.0})}
-        )
+        kept = sorted(share for share in anchors | {1.0} if f"{share:.6f}" in hashes)
+        members.append({share: _load(job, share, hashes, cache, device) for share in kept})
     return Teacher(members)
 
 
@@ -232,13 +237,6 @@ def _load(
     job: TeacherJob, share: float, hashes: Mapping[str, str], cache: Path, device: torch.device
 ) -> Network:
     name = f"{share:.6f}"
-    if name not in hashes:
-        kept = ", ".join(f"{float(known):g}" for known in hashes)
-        raise UsageError(
-            f"the teacher has no anchor at {share:g}",
-            f"kept: {kept}",
-            "set [teacher] anchors to a multiple",
-        )
     path = folder(job, cache) / f"anchor-{name}.safetensors"
     if hashlib.sha256(path.read_bytes()).hexdigest() != hashes[name]:
         raise DataError(

@@ -27,7 +27,7 @@ def kdbench_root() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def kdbench_own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Caches and stores in the session's temporary folder, for the tests and for the processes they start."""
+    """Caches and stores in the session's temporary folder, for tests and their processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KDBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("KDBENCH_STORE", str(tmp_path_factory.mktemp("store")))
@@ -45,7 +45,7 @@ def kdbench_one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def kdbench_no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Fails a test that reaches for another machine, even where the code under test catches the error; the hosts."""
+    """The hosts asked for; a test that asks for one fails, even where the code catches the error."""
     tried: list[str] = []
 
     def guarded(real: Callable[..., Any], host_of: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,7 +65,95 @@ def kdbench_no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return host.decode() if isinstance(host, bytes) else host
 
     for name in ("connect", "connect_ex"):
-        monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name), address_host))
+        monkeypatch.setattr(
+            socket.socket, name, guarded(getattr(socket.socket, name), address_host)
+        )
     monkeypatch.setattr(socket, "getaddrinfo", guarded(socket.getaddrinfo, looked_up))
     yield tried
     assert not tried, f"the test reached for {', '.join(tried)}"
+
+
+@pytest.fixture(scope="session")
+def kdbench_registry(kdbench_own_folders: None) -> Any:
+    """What is installed, scanned once a session."""
+    from kdbench.registry import scan
+
+    return scan()
+
+
+@pytest.fixture(scope="session")
+def kdbench_plan(kdbench_registry: Any) -> Callable[..., Any]:
+    """`kdbench_plan(methods=[...], steps=8, **tables)`: a plan of the digits suite with changes to it."""
+    from kdbench import plan
+    from kdbench.suite import Suite, load
+
+    def planned(records: Any = (), registry: Any = None, **changes: Any) -> Any:
+        chosen = {"pairs": ["resnet8:resnet8[width=0.25]"], "seeds": [0], "steps": 8}
+        axes = ("methods", "pairs", "datasets", "seeds", "budget", "steps")
+        chosen |= {key: changes.pop(key) for key in axes if key in changes}
+        data = load("digits").select(**chosen).model_dump()
+        for table, values in changes.items():
+            data[table] = {**data[table], **values} if isinstance(values, dict) else values
+        return plan.make(Suite.model_validate(data), registry or kdbench_registry, records, "")
+
+    return planned
+
+
+@pytest.fixture(scope="session")
+def kdbench_bench(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A workbench of this process, whose teachers are kept for the session."""
+    import torch
+
+    from kdbench.cohort import Workbench
+    from kdbench.record import Store
+
+    folder = tmp_path_factory.mktemp("bench")
+    return Workbench(folder / "cache", Store(folder / "store"), torch.device("cpu"))
+
+
+@pytest.fixture
+def kdbench_answer(kdbench_bench: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`kdbench_answer(*cohorts)`: their records by label, run in this process with a token cost pass."""
+    from kdbench.cohort import rig, run
+    from kdbench.measure import network
+    from kdbench.train import timing
+
+    monkeypatch.setattr(timing, "POINTS", 1)
+    monkeypatch.setattr(timing, "ROUNDS", range(1, 1))
+    monkeypatch.setattr(rig, "deployed_speed", lambda *_, **__: network.Speed(1.0, 1.0))
+
+    def answer(*cohorts: Any, bench: Any = None) -> dict[str, Any]:
+        bench, found = bench or kdbench_bench, {}
+        for cohort in cohorts:
+            for job in cohort.teachers:
+                bench.train_teacher(job, cohort.root)
+            records = run(cohort, bench)
+            for trial, record in zip(cohort.trials, records, strict=True):
+                found[f"{trial.spec} quiz {cohort.quiz:g}" if cohort.quiz else str(trial.spec)] = record
+        return found
+
+    return answer
+
+
+@pytest.fixture
+def kdbench_silence() -> Any:
+    """A listener of a run that keeps what it is told."""
+
+    class Silence:
+        def __init__(self) -> None:
+            self.teachers: list[Any] = []
+            self.records: list[Any] = []
+
+        def teacher(self, job: Any) -> None:
+            self.teachers.append(job)
+
+        def record(self, record: Any) -> None:
+            self.records.append(record)
+
+        def note(self, text: str) -> None:
+            raise AssertionError(f"nobody expected: {text}")
+
+        def tick(self, workers: Any) -> None:
+            assert all(0 <= share <= 1 for _, _, share in workers)
+
+    return Silence()

@@ -1,4 +1,4 @@
-"""All that a plugin author imports: a method is a frozen dataclass of hyperparameters with pure functions."""
+"""All that a plugin author imports; a method is a frozen dataclass with pure functions."""
 
 import pluggy
 
@@ -11,8 +11,8 @@ from kdbench.errors import ContractError, Unsupported
 from kdbench.record import TrainingProtocol
 
 __all__ = [
-    "Batch", "ContractError", "DataSet", "Hint", "Loop", "Losses", "Method", "Needs", "Outputs", "Port", "Rows",
-    "Setup", "Stage", "TrainingProtocol", "Unsupported", "hookimpl",
+    "Batch", "ContractError", "DataSet", "Hint", "Loop", "Losses", "Method", "Needs", "Outputs",
+    "Port", "Rows", "Setup", "Stage", "TrainingProtocol", "Unsupported", "hookimpl",
 ]  # fmt: skip
 
 hookimpl = pluggy.HookimplMarker("kdbench")

@@ -14,14 +14,15 @@ from kdbench.api.setup import Setup
 from kdbench.record import TrainingProtocol
 
 Losses: TypeAlias = Mapping[str, Float[Tensor, ""]]
-"""Weighted scalar terms by name; their sum is descended, each is recorded. `hard` is the labels' cross-entropy."""
+"""Weighted scalar terms by name; their sum is descended. `hard` is the labels' cross-entropy."""
 
 
 class Loop(Protocol):
     """The training loop as a method's `step` sees it; exactly one student update a step.
 
     Attributes:
-        student: `student(images)` gives `Outputs`; use with `torch.func.functional_call` for a virtual step.
+        student: `student(images)` gives `Outputs`; use with `torch.func.functional_call` for a
+            virtual step.
         teacher: The private teacher where `Needs(teacher="private")`, else the shared frozen one.
         progress: Share of the budget spent, in [0, 1), on the host.
         decay: The schedule's learning rate as a factor of the protocol's, in [0, 1].
@@ -72,7 +73,7 @@ class Method(ABC):
         return (Stage(),)
 
     def init(self, setup: Setup) -> Any:  # noqa: ANN401 - each method has its own state
-        """None, a Module (joins the student's optimizer), or a tree of Modules, tensors and optimizers."""
+        """None, a Module (joins the student's optimizer), or a tree of Modules and tensors."""
         return None
 
     @abstractmethod

@@ -12,7 +12,7 @@ from kdbench.errors import ContractError
 
 
 class _Undeclared(tuple[Tensor, ...]):
-    """Stands for a field that the method did not declare in `needs()`; any use of it is an error."""
+    """Stands for a field that the method's `needs()` did not ask for; any use of it is an error."""
 
     __slots__ = ()
 

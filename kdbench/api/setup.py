@@ -68,7 +68,8 @@ class Setup:
         num_train: Rows of the transfer set.
         class_tree: Coarse label of each class, or None.
         build: `build("student")` gives a further, freshly initialised network of that role.
-        teacher_passes: `teacher_passes("transfer")` yields the teacher's (Outputs, Batch) on unaugmented rows.
+        teacher_passes: `teacher_passes("transfer")` yields the teacher's (Outputs, Batch) on
+            unaugmented rows.
     """
 
     student: Port

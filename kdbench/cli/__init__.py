@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kdbench.cli import new, reading, showing
+from kdbench.cli import board, data, new, planning, reading, reproduction, run, showing, weights
 from kdbench.errors import ExitCode, KDBenchError
 
 __all__ = ["app", "main"]
@@ -49,6 +49,12 @@ def kdbench(
 
 # All commands, in the order of the help page. Their modules import what is heavy inside of the
 # commands: `--help` and the reading commands never import torch, pandas or scipy.
+app.command("run", rich_help_panel="Run")(run.run)
+app.command("plan", rich_help_panel="Run")(planning.plan)
+app.command("prepare", rich_help_panel="Run")(data.prepare)
+app.command("leaderboard", rich_help_panel="Run")(board.leaderboard)
+app.command("export", rich_help_panel="Run")(weights.export)
+app.command("reproduce", rich_help_panel="Run")(reproduction.reproduce)
 app.command("list", rich_help_panel="Look")(reading.list_)
 app.command("show", rich_help_panel="Look")(showing.show)
 app.command("plugins", rich_help_panel="Look")(reading.plugins)

@@ -27,7 +27,7 @@ from kdbench.models import Network, align, create
 from kdbench.plan import Cohort
 from kdbench.record import Card, Cost, Deployed
 from kdbench.teacher import Teacher
-from kdbench.train import Runner, interleave, make_batch, seed_torch
+from kdbench.train import Diverged, Runner, interleave, make_batch, seed_torch
 
 
 class Rig:
@@ -70,6 +70,8 @@ class Rig:
 
     def runner(self, chosen: Method) -> Runner:
         """A student of this method, ready for its first step."""
+        for stage in chosen.stages():
+            self.teacher.place(stage.anchor)  # where it is missing, that is known before step 0
         student = self.build()
         student.pick(self.picked)
         needs, cohort = chosen.needs(), self.cohort
@@ -98,10 +100,20 @@ class Rig:
 
         return answer
 
+    def deployed(self, runner: Runner) -> nn.Module:
+        """What is measured and shipped.
+
+        Raises:
+            Diverged: A weight or a statistic of the student is not finite.
+        """
+        if not all(value.isfinite().all() for value in runner.student.state_dict().values()):
+            raise Diverged(f"the student's weights are not finite after step {runner.done}")
+        return runner.method.deploy(runner.student, runner.state)
+
     def measure(self, runner: Runner) -> dict[str, Any]:
         """The measured fields of a trained student's record."""
         store, cohort = self.bench.store, self.cohort
-        deployed = runner.method.deploy(runner.student, runner.state)
+        deployed = self.deployed(runner)
         said, reference = self.sweep(deployed, self.tested), self.reference(cohort.evaluation.split)
         target = self.tested.labels
         clean, clean_reference = self.sweep(deployed, self.transfer), self.reference("transfer")
@@ -132,11 +144,8 @@ class Rig:
 
     def curve(self, runner: Runner) -> dict[str, float]:
         """A point of the learning curve, on the validation rows."""
-        deployed = runner.method.deploy(runner.student, runner.state)
-        said, reference = (
-            self.sweep(deployed, self.split("validation")),
-            self.reference("validation"),
-        )
+        said = self.sweep(self.deployed(runner), self.split("validation"))
+        reference = self.reference("validation")
         found = quality(said.logits, self.split("validation").labels)
         close = fidelity(said.logits, reference.logits, self.split("validation").labels)
         return {
@@ -176,24 +185,26 @@ class Rig:
         """Logits and pooled features of a network on a whole split."""
         return sweep(network, split.images, device=self.device)
 
-    def costs(self, runners: dict[str, Runner], seconds: float) -> dict[str, Cost]:
-        """Cost of a step of every trial, from an interleaved pass; spends the runners."""
+    def costs(
+        self, runners: dict[str, Runner], seconds: float
+    ) -> tuple[dict[str, Cost], dict[str, Exception]]:
+        """Cost of a step of every trial, or why it has none; the interleaved pass spends them."""
+        if not runners:
+            return {}, {}
         asked = tuple(runners)
         yardstick = self.cohort.yardstick
         baseline = str(yardstick.spec) if yardstick else None
-        if yardstick and baseline not in runners and runners:
-            runners = {str(yardstick.spec): self.runner(method(yardstick))} | runners
+        if yardstick and baseline and baseline not in runners:
+            runners = {baseline: self.runner(method(yardstick))} | runners
         teachers = {name: self.teach(runner.needs.hints) for name, runner in runners.items()}
-        rounds = (
-            interleave(runners, self.views, teachers, seconds=seconds, watch=self.bench.watch)
-            if runners
-            else []
+        rounds, failures = interleave(
+            runners, self.views, teachers, seconds=seconds, watch=self.bench.watch
         )
         timings = summarise_rounds(
             rounds, baseline, batch_size=len(self.views.order(0)[: self.cohort.protocol.batch_size])
         )
         found = {}
-        for name in asked:
+        for name in (name for name in asked if name not in failures):
             timing, runner = timings[name], runners[name]
             found[name] = Cost(
                 step_ms=timing.step_ms, parts_ms=timing.parts_ms, images_per_second=timing.images_per_second,
@@ -202,7 +213,7 @@ class Rig:
                 training_parameters=sum(weight.numel() for weight in runner.extra_weights),
                 peak_memory_mb=self._peak(),
             )  # fmt: skip
-        return found
+        return found, failures
 
     def _peak(self) -> float:
         if self.device.type == "cuda":
@@ -219,7 +230,9 @@ class Rig:
     def _peer(self, role: str) -> nn.Module:
         """A further network of that role, initialised from torch's current generator."""
         if role == "student":
-            return self._fresh()
+            peer = self._fresh()
+            peer.pick(self.picked)
+            return peer
         raise ValueError(f"no role {role!r}; expected 'student'")
 
     def _passes(self, hints: bool, split: str) -> Iterator[tuple[Outputs, Batch]]:

@@ -1,16 +1,16 @@
 """From a cohort to its records: train in lockstep, measure, time."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from kdbench.cohort.outcome import Attempt, environment
 from kdbench.cohort.rig import Rig
 from kdbench.cohort.workbench import Workbench, method, register
 from kdbench.plan import Cohort
-from kdbench.record import Failure, Record
+from kdbench.record import Record
 from kdbench.teacher import open_teacher
-from kdbench.train import Runner, lockstep
+from kdbench.train import Runner, guarded, lockstep
 
 
 def run(cohort: Cohort, bench: Workbench) -> list[Record]:
@@ -31,7 +31,8 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
         for name, attempt in attempts.items():
             bench.watch(name, -1)
             try:
-                attempt.runner = rig.runner(methods[name])
+                with guarded("init()"):
+                    attempt.runner = rig.runner(methods[name])
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
                 attempt.fail(error, "init")
     with _timed(phases, "train"):
@@ -41,7 +42,8 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
         for name, attempt, runner in _alive(attempts):
             bench.watch(name, rig.total)
             try:
-                attempt.fields |= rig.measure(runner)
+                with guarded("deploy()"):
+                    attempt.fields |= rig.measure(runner)
             except Exception as error:  # noqa: BLE001 - `deploy` is the plugin's
                 attempt.fail(error, "measure")
     with _timed(phases, "cost"):
@@ -60,9 +62,15 @@ def _train(rig: Rig, attempts: dict[str, Attempt]) -> None:
     points = rig.cohort.evaluation.curve
     marks = {round(rig.total * (i + 1) / points): (i + 1) / points for i in range(points)}
 
-    def after(done: int) -> None:
-        for _, attempt, runner in _alive(attempts) if done in marks else ():
-            attempt.curve.append((marks[done], rig.curve(runner)))
+    def after(done: int, active: Collection[str]) -> None:
+        for name, attempt, runner in _alive(attempts) if done in marks else ():
+            if name in active:
+                rig.bench.watch(name, done)
+                try:
+                    with guarded("deploy()"):
+                        attempt.curve.append((marks[done], rig.curve(runner)))
+                except Exception as error:  # noqa: BLE001 - `deploy` is the plugin's
+                    attempt.fail(error, f"curve, step {done}")
 
     teach = rig.teach(any(runner.needs.hints for runner in runners.values()))
     losses, failures = lockstep(
@@ -84,18 +92,13 @@ def _train(rig: Rig, attempts: dict[str, Attempt]) -> None:
 def _costs(rig: Rig, attempts: dict[str, Attempt], trained: float) -> None:
     """Time all students; a method that fails only here keeps its quality and says why it has no cost."""
     alive = _alive(attempts)
-    try:
-        costs = rig.costs(
-            {name: runner for name, _, runner in alive}, min(max(0.1 * trained, 0.5), 60.0)
-        )
-    except Exception as error:  # noqa: BLE001 - the plugins' steps again
-        for _, attempt, _ in alive:
-            attempt.failure = Failure(
-                kind=type(error).__name__, message=str(error), where="cost pass"
-            )
-        return
-    for name, cost in costs.items():
-        attempts[name].fields["cost"] = cost
+    runners = {name: runner for name, _, runner in alive}
+    costs, failures = rig.costs(runners, min(max(0.1 * trained, 0.5), 60.0))
+    for name, attempt, _ in alive:
+        if name in failures:
+            attempt.failure = attempt.fault(failures[name], "cost pass")
+        else:
+            attempt.fields["cost"] = costs[name]
 
 
 def _alive(attempts: dict[str, Attempt]) -> list[tuple[str, Attempt, Runner]]:

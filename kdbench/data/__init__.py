@@ -1,9 +1,10 @@
-"""A data set -> decoded splits -> augmented batches: decoded once, resident, every view a function of its counter."""
+"""A data set -> splits, decoded once -> augmented batches, each view a function of its counter."""
 
 from kdbench.data.seed import derive_seed
 from kdbench.data.split import Split, Splits, open_split, open_splits, transfer_rows
 from kdbench.data.views import Views, check_views
 
 __all__ = [
-    "Split", "Splits", "Views", "check_views", "derive_seed", "open_split", "open_splits", "transfer_rows",
+    "Split", "Splits", "Views", "check_views", "derive_seed", "open_split", "open_splits",
+    "transfer_rows",
 ]  # fmt: skip

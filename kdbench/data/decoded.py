@@ -1,8 +1,9 @@
-"""Rows of a data set -> their pixels in a memory-mapped file, decoded once and shared by all processes.
+"""Rows of a data set -> their pixels in a memory-mapped file, decoded once for all processes.
 
-One folder a source, named by the hash of its content, shape and decoder; in it one entry a range of rows,
-`<start>-<stop>/` with `pixels.npy` (uint8, rows x height x width x channels) and `about.json`. An entry appears whole,
-by a rename under a lock. A range inside a larger one is served from it; an overlap is copied instead of decoded.
+One folder a source, named by the hash of its content, shape and decoder; in it one entry a range of
+rows, `<start>-<stop>/` with `pixels.npy` (uint8, rows x height x width x channels) and
+`about.json`. An entry appears whole, by a rename under a lock. A range inside a larger one is
+served from it; an overlap is copied instead of decoded.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ CHUNK = 256
 """Rows decoded at a time."""
 
 WHOLE = 8 << 20
-"""Bytes up to which all pixels of an entry are verified when it is opened; of a larger one, 64 rows."""
+"""Bytes up to which all pixels of an entry are verified on opening; of a larger one, 64 rows."""
 
 MEMORY_SHARE = 0.5
 """Share of the machine's memory that the pixels of one split may take."""

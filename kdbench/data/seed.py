@@ -5,7 +5,7 @@ import json
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """The seed, in [0, 2**63), of what `names` name within `seed`; unlike names give independent seeds.
+    """Seed in [0, 2**63) of what `names` name within `seed`; unlike names, independent seeds.
 
     Args:
         seed: Of the trial, or itself derived.

@@ -22,9 +22,11 @@ class Split:
     """Rows of a data set, resident in memory or mapped into it.
 
     Attributes:
-        images: uint8, rows x channels x height x width; channels lie innermost in memory (channels_last).
+        images: uint8, rows x channels x height x width; channels lie innermost in memory
+            (channels_last).
         labels: Class of each row.
-        digest: SHA-256 of the shape, pixels and labels of exactly these rows, hex; how they were stored does not count.
+        digest: SHA-256 of the shape, pixels and labels of exactly these rows, hex; how they were
+            stored does not count.
     """
 
     images: UInt8[Tensor, "rows channels height width"]
@@ -109,7 +111,8 @@ class Splits:
     Attributes:
         dataset, name, root, cache: As for `open_split`.
         validation_rows: Rows cut from the end of the training split.
-        rows: The first so many rows are all that is asked of `train`; None for all but the validation rows.
+        rows: The first so many rows are all that is asked of `train`; None for all but the
+            validation rows.
     """
 
     dataset: DataSet

@@ -1,8 +1,9 @@
-"""Rows on the compute device -> batches of views: shifted and mirrored, each a function of (seed, epoch, row) alone.
+"""Rows on the device -> batches of shifted, mirrored views, each drawn by (seed, epoch, row).
 
-The view of a row is drawn by a counter: word `row` of a Philox stream keyed by (seed, "views", epoch). It depends
-neither on the batch nor on which other rows take part, and is drawn on the host, so every device sees the same views
-and a teacher's answer to one can be kept. A view is bit for bit what torchvision's pad, crop and hflip give on uint8.
+The view of a row is drawn by a counter: word `row` of a Philox stream keyed by (seed, "views",
+epoch). It depends neither on the batch nor on which other rows take part, and is drawn on the host,
+so every device sees the same views and a teacher's answer to one can be kept. A view is bit for bit
+what torchvision's pad, crop and hflip give on uint8.
 """
 
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def check_views(dataset: DataSet, protocol: TrainingProtocol) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Epoch:
-    """What was drawn for one epoch: the view of each row, and the pixel at which its window starts."""
+    """What was drawn for one epoch: each row's view, and the pixel at which its window starts."""
 
     number: int
     ids: Int[Tensor, " rows"]
@@ -53,14 +54,15 @@ class _Epoch:
 
 @final
 class Views:
-    """The views of a transfer set, its padded (and mirrored) pixels resident on the device as uint8.
+    """The views of a transfer set; its padded (and mirrored) uint8 pixels stay on the device.
 
     Rows are given by their numbers in `split` throughout, also where only some of them take part.
 
     Args:
         split: Where the rows lie.
         rows: Which of them take part.
-        shift: Zero padding in pixels on each side, of which a window of the image's size is cut at random.
+        shift: Zero padding in pixels on each side, of which a window of the image's size is cut at
+            random.
         flip: Mirror with probability 1/2.
         device: Of the pixels and of all tensors given back.
         seed: Of the trial; order and views derive from it by name.
@@ -95,7 +97,8 @@ class Views:
             require_memory(len(self._rows) * pixels * self._channels, "the padded transfer set")
         self._lines = self._pad(split)
         self.labels = split.labels.to(self.device)
-        # first pixel of each row by its number; -1 for a row that takes no part, which no gather accepts
+        # first pixel of each row by its number; -1 for a row that takes no part, which no gather
+        # accepts
         base = np.full(int(self._rows.max()) + 1, -1, np.int64)
         base[self._rows] = np.arange(len(self._rows)) * pixels
         self._base = torch.from_numpy(base)
@@ -112,7 +115,7 @@ class Views:
         return self._id(self.shift, self.shift, 0)
 
     def order(self, epoch: int) -> Int[Tensor, " rows"]:
-        """The rows in this epoch's order, a function of (seed, epoch): without some rows, the others keep theirs."""
+        """The rows in this epoch's order, by (seed, epoch); without some, the others keep theirs."""
         keys = self._words("order", epoch)[self._rows]
         return torch.from_numpy(self._rows[np.argsort(keys, kind="stable")]).to(self.device)
 
@@ -126,7 +129,7 @@ class Views:
     def batch(
         self, rows: Int[Tensor, " batch"], epoch: int
     ) -> Float[Tensor, "batch channels height width"]:
-        """The views of these rows in this epoch, float32 in [0, 1], channels_last; exactly `uint8.float() / 255`."""
+        """These rows' views in this epoch, channels_last, in [0, 1]: exactly `uint8.float() / 255`."""
         return self._gather(self._drawn(epoch).starts.index_select(0, rows))
 
     def plain(self, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch channels height width"]:
@@ -155,7 +158,8 @@ class Views:
         mirrored = ids % 2 if self.flip else torch.zeros_like(ids)
         place = ids // (1 + self.flip)
         dy, dx = place // self._sides, place % self._sides
-        # mirroring comes after the crop: in the mirrored image the window lies at the mirrored place
+        # mirroring comes after the crop: in the mirrored image the window lies at the mirrored
+        # place
         dx = torch.where(mirrored.bool(), 2 * self.shift - dx, dx)
         start = (self._base + mirrored * self._mirror + dy * self._line + dx) * self._channels
         return torch.where(self._base < 0, -(2**62), start).to(self.device)

@@ -1,17 +1,33 @@
-"""Records -> tables: Markdown, CSV, JSON and a short text, from the records and nothing else; no torch.
+"""Records -> tables: Markdown, CSV, JSON and a short text, from nothing else; no torch.
 
-The same records give the same bytes, whatever the order of files, the locale or the clock. `spec` is what a suite says
-about its board, `cells` chooses the records that count, `tables` and `rows`
+The same records give the same bytes, whatever the order of files, the locale or the clock. `spec`
+is what a suite says about its board, `cells` chooses the records that count, `tables` and `rows`
 compute what `board` holds, the other modules write it.
+
+The package is a function too: `kdbench.leaderboard(folder)` is the board of the records there.
 """
+
+import sys
+from pathlib import Path
+from types import ModuleType
 
 from kdbench.leaderboard.board import Board, Expense, Gap, Row, Table
 from kdbench.leaderboard.cells import record_id
-from kdbench.leaderboard.folder import check, files, unexplained, write
+from kdbench.leaderboard.folder import check, files, read, read_spec, unexplained, write, write_spec
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.tables import build
 
 __all__ = [
-    "Board", "BoardSpec", "Expense", "Gap", "Row", "Table", "build", "check", "files", "record_id", "unexplained",
-    "write",
+    "Board", "BoardSpec", "Expense", "Gap", "Row", "Table", "build", "check", "files", "read",
+    "read_spec", "record_id", "unexplained", "write", "write_spec",
 ]  # fmt: skip
+
+
+class _Callable(ModuleType):
+    """Callable, as it hides the function of this name in `kdbench` once it is imported."""
+
+    def __call__(self, folder: str | Path) -> Board:
+        return read(Path(folder))
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -18,8 +18,10 @@ class Expense:
 
     Attributes:
         hardware: Index into the table's `hardware`.
-        step_ms, images_per_second, parts_ms, teacher_passes, training_parameters, peak_memory_mb: As in a record.
-        overhead: Geometric mean over trials with its t interval; of one trial, that trial's interval over rounds.
+        step_ms, images_per_second, parts_ms, teacher_passes, training_parameters, peak_memory_mb:
+            As in a record.
+        overhead: Geometric mean over trials with its t interval; of one trial, that trial's
+            interval over rounds.
     """
 
     hardware: int

@@ -1,4 +1,4 @@
-"""Which records count: the latest ok answer to each question, by cell; what does not count is told, never lost."""
+"""Which records count: the latest ok answer to each question, by cell; the rest is told."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -36,7 +36,7 @@ class Cell:
 
     @cached_property
     def table(self) -> str:
-        """Fingerprint of all that rows of one table share: data, pair, teacher, protocols and evaluation."""
+        """Fingerprint of all that a table's rows share: data, pair, protocols and evaluation."""
         return fingerprint(self.question.model_dump(mode="json", exclude=_NOT_SHARED))
 
     @property

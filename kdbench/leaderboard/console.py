@@ -13,7 +13,7 @@ _SAME = " (=)"  # all seeds gave the same value
 
 
 def render(board: Board, width: int) -> str:
-    """Tables with accuracy, gain over the first baseline, agreement, KL, step and overhead; nothing is wider."""
+    """Tables of accuracy, gain over the first baseline, agreement, KL, step and overhead."""
     blocks = [
         _table(table, board.spec.baselines, width) for table in (*board.tables, *board.partial)
     ]

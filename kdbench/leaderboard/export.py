@@ -1,4 +1,4 @@
-"""The board as CSV and as JSON: fractions and not percent, every metric, ten significant figures."""
+"""The board as CSV and JSON: fractions, not percent; every metric, ten significant figures."""
 
 import csv
 import io
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _FIRST = ("accuracy", "agreement", "kl", "ece")
 _WHO = (
-    "dataset", "teacher", "student", "protocol", "split", "row", "method", "hyperparameters", "quiz", "rows",
-    "settings", "baseline", "n", "seeds",
+    "dataset", "teacher", "student", "protocol", "split", "row", "method", "hyperparameters",
+    "quiz", "rows", "settings", "baseline", "n", "seeds",
 )  # fmt: skip
 _COSTS = ("step_ms", "images_per_second", "teacher_passes", "training_parameters", "peak_memory_mb")
 _SIZES = (*_COSTS, "latency_ms", "throughput", "parameters", "multiply_adds", "hardware")
@@ -51,11 +51,13 @@ def to_frame(board: Board) -> "pandas.DataFrame":
 def _line(table: Table, row: Row, metrics: list[str], baselines: tuple[str, ...]) -> dict[str, Any]:
     ask, cost = row.question, row.expense
     line: dict[str, Any] = {
-        "dataset": spreadsheet(ask.dataset), "teacher": spreadsheet(ask.teacher), "student": spreadsheet(ask.student),
-        "protocol": table.key[:12], "split": ask.evaluation.split, "row": spreadsheet(row.name),
-        "method": spreadsheet(ask.method), "hyperparameters": canonical(ask.hyperparameters), "quiz": ask.quiz,
-        "rows": row.rows, "settings": spreadsheet(row.settings), "baseline": int(bool(row.baseline)),
-        "n": len(row.seeds), "seeds": " ".join(map(str, row.seeds)),
+        "dataset": spreadsheet(ask.dataset), "teacher": spreadsheet(ask.teacher),
+        "student": spreadsheet(ask.student), "protocol": table.key[:12],
+        "split": ask.evaluation.split, "row": spreadsheet(row.name),
+        "method": spreadsheet(ask.method), "hyperparameters": canonical(ask.hyperparameters),
+        "quiz": ask.quiz, "rows": row.rows, "settings": spreadsheet(row.settings),
+        "baseline": int(bool(row.baseline)), "n": len(row.seeds),
+        "seeds": " ".join(map(str, row.seeds)),
     }  # fmt: skip
     for name in metrics:
         line |= _interval(name, row.metrics.get(name))
@@ -72,7 +74,7 @@ def _line(table: Table, row: Row, metrics: list[str], baselines: tuple[str, ...]
 
 
 def to_json(board: Board) -> str:
-    """All numbers of the full board and, apart from it, of the partial one; each seed's values included."""
+    """All numbers of the full board and, apart from it, of the partial one; each seed's too."""
     data = {
         "schema": 1,
         "suite": board.spec.suite,
@@ -156,7 +158,8 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float]:
 def _estimate(estimate: Estimate) -> dict[str, float | int | bool | None]:
     low, high = (None if end is None else stored(end) for end in (estimate.low, estimate.high))
     return {
-        "mean": stored(estimate.mean), "low": low, "high": high, "n": estimate.n, "identical": estimate.identical,
+        "mean": stored(estimate.mean), "low": low, "high": high, "n": estimate.n,
+        "identical": estimate.identical,
     }  # fmt: skip
 
 

@@ -1,12 +1,61 @@
 """A board's files: written, and compared byte for byte with what the records give."""
 
+import json
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from kdbench.errors import NothingSelected, StoreError
 from kdbench.leaderboard.board import Board
-from kdbench.record import write_atomically
+from kdbench.leaderboard.spec import BoardSpec
+from kdbench.leaderboard.tables import build
+from kdbench.record import Store, write_atomically
+
+SPEC = "suite.json"
+"""What the suite says, beside the records."""
 
 _BAD = 0.05
 _ROUNDING = 1e-12
+
+
+def read(folder: Path) -> Board:
+    """The board of the records in `folder`, with what its `suite.json` says.
+
+    Raises:
+        NothingSelected: There is no record; StoreError: a file cannot be read.
+    """
+    records = Store(folder).records()
+    if not records:
+        raise NothingSelected(
+            f"{folder} holds no record", "a board is made from records", "kdbench run writes them"
+        )
+    return build(records, read_spec(folder))
+
+
+def read_spec(folder: Path) -> BoardSpec | None:
+    """What the suite says about the board in `folder`; None where nothing does.
+
+    Raises:
+        StoreError: The file is not of this schema.
+    """
+    path = folder / SPEC
+    if not path.is_file():
+        return None
+    try:
+        return BoardSpec.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise StoreError(
+            f"{path} does not describe a suite", reason, "remove it: the next run writes it"
+        ) from error
+
+
+def write_spec(spec: BoardSpec, folder: Path) -> Path:
+    """Put what the suite says beside the records; its path."""
+    path = folder / SPEC
+    text = json.dumps(spec.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
+    write_atomically(path, text.encode() + b"\n")
+    return path
 
 
 def files(board: Board) -> dict[str, bytes]:
@@ -33,7 +82,7 @@ def write(board: Board, folder: Path) -> list[Path]:
 
 
 def check(board: Board, folder: Path) -> list[str]:
-    """What is wrong with the files in `folder`, a line each; empty where they are what the records give."""
+    """What is wrong with the files in `folder`, a line each; empty where the records give them."""
     wrong = []
     for name, content in files(board).items():
         path = folder / name
@@ -50,7 +99,7 @@ def check(board: Board, folder: Path) -> list[str]:
 
 
 def unexplained(board: Board) -> list[str]:
-    """Rows of the full board more than 5 points below the first baseline that no note explains, a line each."""
+    """Rows over 5 points below the first baseline that no note explains, a line each."""
     lines = []
     for table in board.tables:
         for row in table.rows:

@@ -88,8 +88,8 @@ def _gaps(table: Table) -> list[str]:
 def _header(spec: BoardSpec) -> list[str]:
     gains = [f"Gain over {markdown(text)}" for text in spec.baselines]
     return [
-        "Method", "Accuracy %", *gains, "Agreement %", "KL", "ECE", "Step ms", "Overhead ×", "Images/s", "Latency ms",
-        "Throughput /s", "Parameters", "n", "Settings",
+        "Method", "Accuracy %", *gains, "Agreement %", "KL", "ECE", "Step ms", "Overhead ×",
+        "Images/s", "Latency ms", "Throughput /s", "Parameters", "n", "Settings",
     ]  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from kdbench.statistics import Estimate, mean, paired, ratio
 
 
 def row(
-    name: str, role: str, cell: Cell, seeds: Sequence[int], baselines: Mapping[str, Cell], hardware: Sequence[str],
-    spec: BoardSpec,
+    name: str, role: str, cell: Cell, seeds: Sequence[int], baselines: Mapping[str, Cell],
+    hardware: Sequence[str], spec: BoardSpec,
 ) -> Row:  # fmt: skip
     """The row of a cell that has an answer for each of `seeds`.
 
@@ -52,9 +52,11 @@ def row(
     deployed = [record.deployed for record in records if record.deployed]
     whole = timed and len(deployed) == len(records)
     return Row(
-        name=name, question=cell.question, baseline=role, rows=cell.rows, settings=cell.settings, seeds=tuple(seeds),
-        values=values, metrics={key: mean(list(by_seed.values())) for key, by_seed in values.items()}, gains=gains,
-        expense=_expense(records, classes[0]) if timed else None, deployed=deployed[0] if deployed else None,
+        name=name, question=cell.question, baseline=role, rows=cell.rows, settings=cell.settings,
+        seeds=tuple(seeds), values=values,
+        metrics={key: mean(list(by_seed.values())) for key, by_seed in values.items()}, gains=gains,
+        expense=_expense(records, classes[0]) if timed else None,
+        deployed=deployed[0] if deployed else None,
         latency_ms=median(d.latency_ms for d in deployed) if whole else None,
         throughput=median(d.throughput for d in deployed) if whole else None,
         note=spec.note(name, cell.question.method), remarks=tuple(remarks),
@@ -62,7 +64,7 @@ def row(
 
 
 def _values(cell: Cell, seeds: Sequence[int]) -> dict[str, dict[int, float]]:
-    """The metrics that every seed has, by seed; one that some lack would be a mean over other trials."""
+    """The metrics that every seed has, by seed; a mean over some would be of other trials."""
     split = cell.question.evaluation.split
     found: dict[str, dict[int, float]] = defaultdict(dict)
     for seed in seeds:

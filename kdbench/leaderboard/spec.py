@@ -1,4 +1,4 @@
-"""What a suite says about its board: plain data beside the records, so that a board renders without plugins."""
+"""What a suite says about its board: plain data beside the records, so no plugin is needed."""
 
 from kdbench.record import Frozen, Pair, Spec
 
@@ -10,9 +10,11 @@ class BoardSpec(Frozen):
         suite: Name of the suite.
         title: Heading of the board.
         about: A paragraph under it.
-        baselines: Methods that gains are taken over; the first is also what a bad accuracy is measured by.
-        datasets, pairs, methods, seeds: Axes whose product is expected, with given weights named as in questions;
-            what is missing is named. Without seeds, every row is expected to have all seeds of its table.
+        baselines: Methods that gains are taken over; the first is also what a bad accuracy is
+            measured by.
+        datasets, pairs, methods, seeds: Axes whose product is expected, with given weights named as
+            in questions; what is missing is named. Without seeds, every row is expected to have all
+            seeds of its table.
         notes: Explanations printed under the tables, by method or by row name.
     """
 

@@ -1,4 +1,4 @@
-"""Records -> board: rows with all their seeds are ranked, the others are listed with what is missing."""
+"""Records -> board: rows with all seeds are ranked, the others listed with what is missing."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -19,7 +19,8 @@ def build(
     Args:
         records: All attempts, in any order; only ok ones feed means, all feed coverage.
         spec: What the suite says; without one nothing is compared and nothing is expected.
-        stale: Identities (`record_id`) of records that other code made; they are left out and named.
+        stale: Identities (`record_id`) of records that other code made; they are left out and
+            named.
     """
     spec = spec or BoardSpec()
     grouped: dict[str, list[Cell]] = defaultdict(list)
@@ -93,16 +94,18 @@ def _table(key: str, cells: Sequence[Cell], spec: BoardSpec) -> Table:
     fixed = question.teacher_protocol is None or question.teacher_protocol.seed != "trial"
     if fixed and len(teachers) > 1:
         remarks.append(
-            f"{len(teachers)} trainings of the same teacher taught these students: fidelity and gains mix them"
+            f"{len(teachers)} trainings of the same teacher taught these students: "
+            "fidelity and gains mix them"
         )
     return Table(
-        key=key, question=question, rows=tuple(rows), gaps=tuple(sorted(gaps, key=lambda gap: gap.name)), seeds=seeds,
+        key=key, question=question, rows=tuple(rows),
+        gaps=tuple(sorted(gaps, key=lambda gap: gap.name)), seeds=seeds,
         teachers=tuple(teachers.values()), hardware=hardware, remarks=tuple(sorted(remarks)),
     )  # fmt: skip
 
 
 def _names(cells: Sequence[Cell]) -> dict[Cell, str]:
-    """A name for each cell, unique: with the hyperparameters that tell it from others of the same method."""
+    """A unique name for each cell: with the hyperparameters that tell it from its method's others."""
     rows: dict[float, int] = defaultdict(int)
     for cell in cells:
         rows[cell.question.quiz] = max(rows[cell.question.quiz], cell.rows)
@@ -128,7 +131,7 @@ def _names(cells: Sequence[Cell]) -> dict[Cell, str]:
 
 
 def _baselines(cells: Sequence[Cell], quiz: float, spec: BoardSpec) -> list[tuple[str, Cell]]:
-    """The cells of this kind of stream that the spec's baselines mean; a baseline that is not unique means none."""
+    """The cells of this kind of stream that the baselines mean; an ambiguous one means none."""
     found = []
     for text in spec.baselines:
         same = [cell for cell in cells if cell.question.quiz == quiz and cell.matches(text)]

@@ -1,4 +1,4 @@
-"""Numbers and names as text: the same everywhere, and harmless in Markdown, HTML and spreadsheets."""
+"""Numbers and names as text: the same everywhere, harmless in Markdown, HTML and sheets."""
 
 import html
 import math
@@ -46,7 +46,7 @@ def spread(
     sign: bool = False,
     identical: str = IDENTICAL,
 ) -> str:
-    """Mean ± half-width of its interval; with the word for it where all values are identical; alone where n is 1."""
+    """Mean ± half-width of its interval; says where all values are identical; alone at n = 1."""
     if estimate is None:
         return MISSING
     text = fixed(estimate.mean * scale, digits, sign=sign)
@@ -68,7 +68,7 @@ def span(estimate: Estimate | None, digits: int) -> str:
 
 
 def stored(value: float) -> float:
-    """`value` to ten significant figures, so that another libm's last bit does not change a file."""
+    """`value` to ten significant figures, so that another libm's last bit changes no file."""
     return float(f"{value:.10g}") + 0.0
 
 
@@ -92,7 +92,8 @@ def markdown(text: str, limit: int = 300) -> str:
     """
     safe = html.escape(re.sub(r"([\\`*\[\]|~#])", r"\\\1", plain(text, limit)), quote=False)
     safe = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", safe)
-    # Entities: how wide a table's column gets must not depend on what is installed to measure wide letters.
+    # Entities: how wide a table's column gets must not depend on what is installed to measure wide
+    # letters.
     return "".join(char if char.isascii() else f"&#{ord(char)};" for char in safe)
 
 

@@ -1,6 +1,7 @@
-"""What a student is worth: accuracy, calibration and fidelity from kept logits, deployed speed, cost of a step.
+"""What a student is worth: accuracy, calibration, fidelity, deployed speed, cost of a step.
 
-`network` runs networks, `metric` holds pure functions of what they gave, `cost` sums up timed rounds.
+`network` runs networks, `metric` holds pure functions of what they gave, `cost` sums up timed
+rounds.
 """
 
 from kdbench.measure.cost import Timing, summarise_rounds
@@ -9,6 +10,6 @@ from kdbench.measure.network import Speed, Sweep, deployed_speed, sweep
 from kdbench.measure.size import size
 
 __all__ = [
-    "BINS", "Speed", "Sweep", "Timing", "deployed_speed", "fidelity", "linear_cka", "per_class", "quality", "size",
-    "summarise_rounds", "sweep",
+    "BINS", "Speed", "Sweep", "Timing", "deployed_speed", "fidelity", "linear_cka", "per_class",
+    "quality", "size", "summarise_rounds", "sweep",
 ]  # fmt: skip

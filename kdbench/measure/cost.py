@@ -25,8 +25,9 @@ def summarise_rounds(
 ) -> dict[str, Timing]:
     """Timing of each method from interleaved rounds, milliseconds by method and phase.
 
-    A step is the sum of its phases in one round. The overhead pairs method and baseline within a round, so that a
-    machine that slows down for a while slows both; None where there is no baseline. Its interval needs six rounds.
+    A step is the sum of its phases in one round. The overhead pairs method and baseline within a
+    round, so that a machine that slows down for a while slows both; None where there is no
+    baseline. Its interval needs six rounds.
     """
     methods = {method: None for one in rounds for method in one}  # in order of appearance
     steps = [

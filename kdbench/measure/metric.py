@@ -1,7 +1,8 @@
-"""Accuracy, calibration and fidelity: pure functions of the kept logits of a whole split, as plain floats.
+"""Accuracy, calibration and fidelity, as floats: pure functions of a whole split's logits.
 
-Computed on the CPU in float64, row by row in log space, and summed over the split (never a mean of means over
-batches). Ties go to the lower class, so that every metric is one number whatever the device.
+Computed on the CPU in float64, row by row in log space, and summed over the split (never a mean of
+means over batches). Ties go to the lower class, so that every metric is one number whatever the
+device.
 """
 
 import math
@@ -20,15 +21,17 @@ _ROWS = 4096  # rows at a time in float64: bounds the memory, changes no value b
 def quality(
     logits: Float[Tensor, "rows classes"], target: Int[Tensor, " rows"]
 ) -> dict[str, float]:
-    """Accuracy and top5 (fractions), nll (nats), brier (in [0, 2]), ece and ece_adaptive (in [0, 1]).
+    """Accuracy and top5 (fractions), nll (nats), brier (in [0, 2]), ece, ece_adaptive (in [0, 1]).
 
-    top5 is top-min(5, classes). ece: 15 equal-width bins (low, high] of the largest probability, weighted mean of
-    |accuracy - confidence|; ece_adaptive: the same over 15 bins of equally many rows (rows of equal confidence share
-    their mean correctness, so that the order of rows does not count).
+    top5 is top-min(5, classes). ece: 15 equal-width bins (low, high] of the largest probability,
+    weighted mean of |accuracy - confidence|; ece_adaptive: the same over 15 bins of equally many
+    rows (rows of equal confidence share their mean correctness, so that the order of rows does not
+    count).
 
     Reference:
         C. Guo, G. Pleiss, Y. Sun and K. Weinberger, On Calibration of Modern Neural Networks, 2017,
-        arXiv:1706.04599, section 2. torchmetrics closes its bins on the left: equal but for a confidence on an edge.
+        arXiv:1706.04599, section 2. torchmetrics closes its bins on the left: equal but for a
+        confidence on an edge.
     """
     n = _rows(logits, target)
     sums = torch.zeros(4, dtype=torch.float64)
@@ -63,7 +66,7 @@ def quality(
 def per_class(
     logits: Float[Tensor, "rows classes"], target: Int[Tensor, " rows"], num_classes: int
 ) -> tuple[float, ...]:
-    """Accuracy of each class, a fraction; -1 for a class that has no row (a record holds no NaN)."""
+    """Accuracy of each class, a fraction; -1 for a class without rows (a record holds no NaN)."""
     _rows(logits, target)
     label = target.cpu()
     rows = torch.bincount(label, minlength=num_classes)
@@ -80,16 +83,18 @@ def fidelity(
 ) -> dict[str, float]:
     """How closely the student matches the teacher, means over rows, at temperature 1.
 
-    agreement: fraction of equal top classes; agreement_teacher_wrong: the same where the teacher errs (absent where it
-    never does); kl: KL(teacher||student) and kl_reversed, nats; js: Jensen-Shannon divergence, nats, at most log 2;
-    total_variation: in [0, 1]; logit_cosine: of the raw logits, in [-1, 1] (unlike the others it changes when a
-    constant is added to a row); cka: plain linear CKA (biased estimator) of the pooled features over the whole split,
-    in [0, 1] (absent without both, or where one is constant).
+    agreement: fraction of equal top classes; agreement_teacher_wrong: the same where the teacher
+    errs (absent where it never does); kl: KL(teacher||student) and kl_reversed, nats; js:
+    Jensen-Shannon divergence, nats, at most log 2; total_variation: in [0, 1]; logit_cosine: of the
+    raw logits, in [-1, 1] (unlike the others it changes when a constant is added to a row); cka:
+    plain linear CKA (biased estimator) of the pooled features over the whole split, in [0, 1]
+    (absent without both, or where one is constant).
 
     Reference:
-        S. Stanton, P. Izmailov, P. Kirichenko, A. Alemi and A. Wilson, Does Knowledge Distillation Really Work?, 2021,
-        arXiv:2106.05945, section 2. S. Kornblith, M. Norouzi, H. Lee and G. Hinton, Similarity of Neural Network
-        Representations Revisited, 2019, arXiv:1905.00414, section 3.
+        S. Stanton, P. Izmailov, P. Kirichenko, A. Alemi and A. Wilson, Does Knowledge Distillation
+        Really Work?, 2021, arXiv:2106.05945, section 2. S. Kornblith, M. Norouzi, H. Lee and G.
+        Hinton, Similarity of Neural Network Representations Revisited, 2019, arXiv:1905.00414,
+        section 3.
     """
     n = _rows(student, target)
     if _rows(teacher, target) != n or student.shape != teacher.shape:
@@ -104,8 +109,9 @@ def fidelity(
         same, wrong = ours.argmax(1) == theirs.argmax(1), theirs.argmax(1) != label
         p, q, middle = s.exp(), t.exp(), torch.logaddexp(s, t) - math.log(2)
         terms = (
-            same, same & wrong, wrong, _kl(q, t - s), _kl(p, s - t), (_kl(q, t - middle) + _kl(p, s - middle)) / 2,
-            (p - q).abs().sum(1) / 2, torch.cosine_similarity(ours, theirs, dim=1),
+            same, same & wrong, wrong, _kl(q, t - s), _kl(p, s - t),
+            (_kl(q, t - middle) + _kl(p, s - middle)) / 2, (p - q).abs().sum(1) / 2,
+            torch.cosine_similarity(ours, theirs, dim=1),
         )  # fmt: skip
         sums += torch.stack([term.double().sum() for term in terms])
     same_rows, both, wrong_rows, *rest = sums.tolist()
@@ -124,10 +130,11 @@ def fidelity(
 def linear_cka(
     ours: Float[Tensor, "rows dim"], theirs: Float[Tensor, "rows other"]
 ) -> float | None:
-    """Linear centred kernel alignment of two sets of features, in [0, 1]; None where one does not vary."""
+    """Linear centred kernel alignment of two feature sets, in [0, 1]; None where one is constant."""
     x, y = ours.cpu().double(), theirs.cpu().double()
     centred = [features - features.mean(0) for features in (x, y)]
-    # Below this share of its power a feature set is constant up to rounding, and 0/0 would come out as noise.
+    # Below this share of its power a feature set is constant up to rounding, and 0/0 would come out
+    # as noise.
     if any(
         c.square().sum() <= 1e-24 * raw.square().sum()
         for c, raw in zip(centred, (x, y), strict=True)
@@ -141,7 +148,7 @@ def linear_cka(
 def _kl(
     p: Float[Tensor, "rows classes"], log_ratio: Float[Tensor, "rows classes"]
 ) -> Float[Tensor, " rows"]:
-    """KL(p||q) of each row, nats, from log p - log q; a p that underflows to 0 adds 0, as logarithms stay finite."""
+    """KL(p||q) of each row, nats, from log p - log q; a p that underflows to 0 adds 0."""
     return (p * log_ratio).sum(1).clamp_min(0)
 
 

@@ -15,7 +15,7 @@ from kdbench.errors import ContractError
 
 
 class Sweep(NamedTuple):
-    """A network's logits and pooled features (None where it gives none) on every row of a split, float32, CPU."""
+    """A network's logits and pooled features (None if it gives none) on a split, float32, CPU."""
 
     logits: Float[Tensor, "rows classes"]
     pooled: Float[Tensor, "rows dim"] | None
@@ -28,10 +28,11 @@ def sweep(
     batch_size: int = 1000,
     device: torch.device | str = "cpu",
 ) -> Sweep:
-    """Logits and pooled features of `network` on all rows, in order, in eval mode and without a graph.
+    """Logits and pooled features on all rows, in order, in eval mode and without a graph.
 
     Args:
-        network: Takes images in [0, 1], gives `Outputs` or bare logits; lies on `device`. Modes are restored.
+        network: Takes images in [0, 1], gives `Outputs` or bare logits; lies on `device`. Modes are
+            restored.
         images: Pixels, uint8.
 
     Raises:
@@ -61,7 +62,7 @@ def sweep(
 
 
 class Speed(NamedTuple):
-    """Median milliseconds of one forward pass at batch 1, and median images a second at batch 256."""
+    """Median milliseconds of a forward pass at batch 1, and median images a second at batch 256."""
 
     latency_ms: float
     throughput: float
@@ -76,11 +77,12 @@ def deployed_speed(
     least: int = 3,
     batch_size: int = 256,
 ) -> Speed:
-    """Speed of the deployed network, images already on the device, float32, in eval mode and without a graph.
+    """Speed of the deployed network, float32 images already on the device, in eval mode.
 
     Args:
         image_shape: Channels, height, width.
-        seconds: About how long all of it may take; slow networks take one warm-up and `least` passes a batch size.
+        seconds: About how long all of it may take; slow networks take one warm-up and `least`
+            passes a batch size.
         least: Fewest windows the median is taken over.
     """
     where = torch.device(device)
@@ -97,7 +99,7 @@ def deployed_speed(
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; afterwards every module has the mode it had (a method may have frozen some)."""
+    """Eval mode without gradients; afterwards every module has the mode it had."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -117,7 +119,7 @@ def _settle(device: torch.device) -> Callable[[], None]:
 def _median_ms(
     network: nn.Module, rows: Tensor, settle: Callable[[], None], seconds: float, least: int
 ) -> float:
-    """Median milliseconds a pass over windows of several passes, after a quarter of the time as warm-up."""
+    """Median milliseconds a pass, over windows of several; a quarter of the time is warm-up."""
     start, passes = time.perf_counter(), 0
     while not passes or time.perf_counter() - start < seconds / 4:
         network(rows)

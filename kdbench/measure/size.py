@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def size(network: nn.Module, image_shape: Sequence[int]) -> tuple[int, int]:
-    """Number of weights, and multiply-adds of convolutions, linear layers and attention for one image.
+    """Number of weights, and multiply-adds (convolution, linear, attention) of one image.
 
     Args:
         network: Takes images in [0, 1]; its mode is restored.

@@ -1,4 +1,4 @@
-"""Any timm network as logits, pooled features and hints of one forward pass, from one image in [0, 1]."""
+"""Any timm network: images in [0, 1] to logits, pooled features and hints, in one pass."""
 
 from kdbench.models.creation import create
 from kdbench.models.description import describe

@@ -1,4 +1,4 @@
-"""From a name with options to a network; whatever timm does not know or cannot build is said in plain words."""
+"""From a name with options to a network; what timm cannot build is said in plain words."""
 
 import difflib
 import inspect
@@ -42,12 +42,14 @@ def create(
 ) -> Network:
     """A network for one data set, initialised from torch's generator exactly as timm does it.
 
-    Options are timm's own, and three more: `pretrained=true` for the weights that timm publishes, `checkpoint=PATH`
-    for weights in a file, and `img_size=N` for the side in pixels that images are resized to.
+    Options are timm's own, and three more: `pretrained=true` for the weights that timm publishes,
+    `checkpoint=PATH` for weights in a file, and `img_size=N` for the side in pixels that images are
+    resized to.
 
-    Images are taken as they are where the network can; if not, they are resized to its own size (or, where its size
-    is free, to the first that is large enough among the doublings of the image). Published weights get images of the
-    size, mean and standard deviation that they were made with; all others are normalised by the data set's.
+    Images are taken as they are where the network can; if not, they are resized to its own size
+    (or, where its size is free, to the first that is large enough among the doublings of the
+    image). Published weights get images of the size, mean and standard deviation that they were
+    made with; all others are normalised by the data set's.
 
     Args:
         network: Name in timm (or `hf-hub:` or `local-dir:` name) and options.
@@ -97,7 +99,7 @@ def _check(network: Spec) -> None:
 
 
 class _Facts(NamedTuple):
-    """What timm says of a network's input: its own height and width, and whether they are built into it."""
+    """A network's own height and width, and whether they are built into it."""
 
     size: tuple[int, int] | None
     fixed: bool
@@ -107,7 +109,7 @@ class _Facts(NamedTuple):
 def _planned(
     network: Spec, num_classes: int, image_shape: tuple[int, int, int]
 ) -> tuple[tuple[int, int] | None, Plan]:
-    """The `img_size` to build with (None for none), and the plan: of the first input size that the network can take."""
+    """The `img_size` to build with, if any, and the plan, of the first size that can be taken."""
     channels, *sides = image_shape
     image_size = (sides[0], sides[1])
     error: Exception | None = None
@@ -213,7 +215,7 @@ def _source(network: Spec) -> str:
 
 
 def _published_statistics(model: nn.Module, channels: int) -> tuple[list[float], list[float]]:
-    """What published weights expect of the images; averaged where timm summed their first layer's channels."""
+    """Mean and std that published weights expect; averaged where timm summed their channels."""
     facts = cast(dict[str, Sequence[float]], model.pretrained_cfg)
     mean, std = list(facts["mean"]), list(facts["std"])
     if len(mean) != channels:

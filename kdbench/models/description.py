@@ -13,7 +13,8 @@ class Description(TypedDict):
     Attributes:
         params: Number of trainable weights of the bare network.
         multiply_adds: Of convolutions, linear layers and attention, for one image.
-        fingerprint: SHA-256, hex, of the names and shapes of all weights and buffers and of the multiply-adds.
+        fingerprint: SHA-256, hex, of the names and shapes of all weights and buffers and of the
+            multiply-adds.
     """
 
     params: int

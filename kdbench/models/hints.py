@@ -1,4 +1,4 @@
-"""Which of a network's feature maps are its hints, and which of two networks' hints belong together."""
+"""Which of a network's maps are its hints, and which hints of two networks belong together."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ DEPTHS = 4
 def chosen(sizes: Sequence[tuple[int, int]]) -> tuple[int, ...]:
     """Places of the hints among a network's maps, shallow to deep.
 
-    The last map of each size, which is the last at each stride as long as the image is large enough for the strides
-    to differ. Where all maps are of one size (ViT, MLP-Mixer): four at equal relative depths, or fewer if there are
-    fewer.
+    The last map of each size, which is the last at each stride as long as the image is large enough
+    for the strides to differ. Where all maps are of one size (ViT, MLP-Mixer): four at equal
+    relative depths, or fewer if there are fewer.
 
     Args:
         sizes: Height and width of each map, shallow to deep.
@@ -43,7 +43,7 @@ def equidistant(many: int, few: int) -> tuple[int, ...]:
 def align(
     student: Sequence[Hint], teacher: Sequence[Hint]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Places of the hints to keep of student and teacher: equally many, at equal relative depths, always the last.
+    """Places of the hints to keep of both: equally many, at equal relative depths, always the last.
 
     Example:
         >>> hints = [Hint(channels=8, height=8, width=8, stride=1)] * 6

@@ -1,4 +1,4 @@
-"""A timm network that normalises for itself and says logits, pooled features and hints in one forward pass."""
+"""A timm network that normalises for itself and says logits, pooled features and hints at once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,12 +20,15 @@ class Plan:
 
     Attributes:
         image_shape: Channels, height, width of the images.
-        input_size: Height and width that images are resized to, or None where they are taken as they are.
+        input_size: Height and width that images are resized to, or None where they are taken as
+            they are.
         taps: Which of timm's intermediate maps are the hints.
         hints: Shapes of these maps.
-        pooled_dims: Width of each classifier's input; a network distilled by a token of its own has two classifiers.
+        pooled_dims: Width of each classifier's input; a network distilled by a token of its own has
+            two classifiers.
         shared: Whether all classifiers read the same input.
-        direct: Whether timm gives the classifier's input itself; where not, it is caught on its way.
+        direct: Whether timm gives the classifier's input itself; where not, it is caught on its
+            way.
         multiply_adds: Of convolutions, linear layers and attention, for one image.
     """
 
@@ -42,10 +45,12 @@ class Plan:
 class Network(nn.Module):
     """A timm network as the host and all methods see it.
 
-    Its `state_dict` is that of the bare network, each name behind `model.`: the statistics are not stored.
+    Its `state_dict` is that of the bare network, each name behind `model.`: the statistics are not
+    stored.
 
     Args:
-        model: A timm network. Its activations no longer work in place, so that they leave captured maps alone.
+        model: A timm network. Its activations no longer work in place, so that they leave captured
+            maps alone.
         mean: Of the images in [0, 1], subtracted, a channel each.
         std: Of the images in [0, 1], divided by, a channel each.
         plan: How this architecture is read; see `surveyed`.
@@ -78,11 +83,11 @@ class Network(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch channels height width"], hints: bool = False
     ) -> Outputs:
-        """Logits and pooled features, and with `hints` the maps; the logits are the same to the bit either way.
+        """Logits, pooled features and, with `hints`, the maps; the logits are the same either way.
 
         Args:
             images: In [0, 1], of the data set's size.
-            hints: Whether the maps are asked for.
+            hints: Whether the maps are asked for; not a bit of the rest depends on it.
         """
         logits, pooled, maps = self.tensors(images, hints)
         if hints:
@@ -92,15 +97,17 @@ class Network(nn.Module):
     def tensors(
         self, images: Float[Tensor, "batch channels height width"], hints: bool = False
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Logits, pooled features and maps (none without `hints`), bare, so that `torch.compile` takes it whole."""
+        """Logits, pooled features and maps, bare, so that `torch.compile` takes it whole."""
         x = self.prepared(images)
         maps: list[Tensor] = []
         if hints:
             taps = [self.plan.taps[place] for place in self.picked]
-            x, maps = self._part("forward_intermediates")(x, indices=taps, output_fmt="NCHW")
+            x, maps = called(self.model, "forward_intermediates")(
+                x, indices=taps, output_fmt="NCHW"
+            )
         else:
-            x = self._part("forward_features")(x)
-        head = self._part("forward_head")
+            x = called(self.model, "forward_features")(x)
+        head = called(self.model, "forward_head")
         if self.plan.direct:
             pooled = head(x, pre_logits=True).flatten(1)
             return self.classify(pooled), pooled, tuple(maps)
@@ -110,7 +117,7 @@ class Network(nn.Module):
     def prepared(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels h w"]:
-        """What the bare network reads: resized where it must be (bilinear, antialiased), then normalised."""
+        """What the bare network reads: resized if need be (bilinear, antialias), normalised."""
         if self.plan.input_size:
             images = F.interpolate(
                 images, self.plan.input_size, mode="bilinear", align_corners=False, antialias=True
@@ -118,7 +125,7 @@ class Network(nn.Module):
         return (images - self.mean) / self.std
 
     def classify(self, pooled: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
-        """Logits of pooled features, by this network's own classifier (the mean of its classifiers, if it has two)."""
+        """Logits of pooled features, by this network's own classifier (the mean, if it has two)."""
         heads, dims = classifiers(self.model), self.plan.pooled_dims
         parts = [pooled] * len(heads) if self.plan.shared else pooled.split(dims, 1)
         said = [
@@ -144,13 +151,19 @@ class Network(nn.Module):
             hints=tuple(self.plan.hints[place] for place in self.picked),
         )
 
-    def _part(self, name: str) -> Callable[..., Any]:
-        return cast(Callable[..., Any], getattr(self.model, name))
+
+class Unheard(Exception):
+    """A classifier took no part in a forward pass."""
+
+
+def called(model: nn.Module, name: str) -> Callable[..., Any]:
+    """A part of a timm network, by the name of timm's convention."""
+    return cast(Callable[..., Any], getattr(model, name))
 
 
 def classifiers(model: nn.Module) -> tuple[nn.Module, ...]:
     """A timm network's last layers: one, or one a distillation token or a branch."""
-    found = cast(Callable[[], Any], model.get_classifier)()
+    found = called(model, "get_classifier")()
     leaves: list[nn.Module] = []
     for item in found if isinstance(found, (tuple, list)) else [found]:
         leaves += item if isinstance(item, nn.ModuleList) else [item]
@@ -163,7 +176,7 @@ def overheard(heads: Sequence[nn.Module], run: Callable[[], T]) -> tuple[T, list
     """What `run` gives, and what each of `heads` was called with on the way, flat.
 
     Raises:
-        LookupError: One of them was not called.
+        Unheard: One of them was not called.
     """
     inputs: dict[nn.Module, Tensor] = {}
 
@@ -177,5 +190,5 @@ def overheard(heads: Sequence[nn.Module], run: Callable[[], T]) -> tuple[T, list
         for handle in handles:
             handle.remove()
     if set(heads) - set(inputs):
-        raise LookupError("a classifier is not called")
+        raise Unheard("a classifier is not called")
     return said, [inputs[head] for head in heads]

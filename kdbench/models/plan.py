@@ -1,4 +1,4 @@
-"""How an architecture is read, found out once by trying it on a twin; what cannot be read truly is refused."""
+"""How an architecture is read, found out on a twin; what cannot be read truly is refused."""
 
 import copy
 import math
@@ -13,19 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdbench.api import Hint, Unsupported
 from kdbench.models.hints import chosen
-from kdbench.models.network import Network, Plan, classifiers, overheard
+from kdbench.models.network import Network, Plan, Unheard, called, classifiers, overheard
 
 __all__ = ["Misfit", "Plan", "check_covered", "surveyed"]
 
 _FAILURES = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AssertionError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-)
+    RuntimeError, ValueError, TypeError, AssertionError, LookupError, ArithmeticError,
+    AttributeError, Unheard,
+)  # fmt: skip
 """What networks raise on inputs that they cannot take."""
 
 
@@ -36,9 +31,10 @@ class Misfit(Exception):
 def surveyed(
     model: nn.Module, image_shape: tuple[int, int, int], input_size: tuple[int, int] | None = None
 ) -> Plan:
-    """How this network is read, true to its own forward pass; the network itself is left as it is.
+    """How this network is read, true to its own forward pass; it is left as it is.
 
-    A twin with other weights is tried, so that nothing rests on weights that happen to start at zero.
+    A twin with other weights is tried, so that nothing rests on weights that happen to start at
+    zero.
 
     Args:
         model: A timm network, on the CPU.
@@ -53,7 +49,8 @@ def surveyed(
     for part in ("forward_features", "forward_intermediates", "forward_head", "get_classifier"):
         if not hasattr(model, part):
             raise Unsupported(f"{name} cannot be read", f"it has no {part}", "name another network")
-    # One kernel for attention throughout: kernels differ in the last bits, and not every one is counted everywhere.
+    # One kernel for attention throughout: kernels differ in the last bits, and not every one is
+    # counted everywhere.
     with torch.no_grad(), torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
         twin = _stirred(copy.deepcopy(model)).eval().requires_grad_(False)
         images = _pattern(2, *image_shape)
@@ -83,7 +80,7 @@ def surveyed(
 
 
 def check_covered(model: nn.Module, channels: int, size: tuple[int, int]) -> None:
-    """Raise where the last row or column says nothing: patches lie side by side, and what is left over is cut off.
+    """Raise where the last row or column says nothing: patches do not cover it.
 
     Raises:
         Misfit: The network does not see the whole image.
@@ -93,7 +90,7 @@ def check_covered(model: nn.Module, channels: int, size: tuple[int, int]) -> Non
     images[2, :, :, -1] += 1
     twin = _stirred(copy.deepcopy(model)).eval()
     with torch.no_grad():
-        features = tree_leaves(twin.forward_features(images))  # type: ignore[operator]  # a timm convention
+        features = tree_leaves(called(twin, "forward_features")(images))
     if not all(any(not torch.equal(part[0], part[place]) for part in features) for place in (1, 2)):
         raise Misfit(f"its patches do not cover {size[0]} x {size[1]} pixels")
 
@@ -105,7 +102,7 @@ def _own(twin: nn.Module, x: Tensor, name: str) -> tuple[Tensor, list[Tensor]]:
         raise Unsupported(f"{name} cannot be read", "it has no classifier", "name another network")
     try:
         logits, inputs = overheard(heads, lambda: twin(x))
-    except LookupError as error:
+    except Unheard as error:
         raise Unsupported(f"{name} cannot be read", str(error), "name another network") from error
     except _FAILURES as error:
         raise Misfit(str(error).partition("\n")[0] or type(error).__name__) from error
@@ -118,7 +115,7 @@ def _own(twin: nn.Module, x: Tensor, name: str) -> tuple[Tensor, list[Tensor]]:
 def _maps(twin: nn.Module, x: Tensor, name: str) -> tuple[tuple[int, ...], tuple[Hint, ...]]:
     """The plan's taps and hints."""
     try:
-        end, maps = twin.forward_intermediates(x, output_fmt="NCHW")  # type: ignore[operator]  # a timm convention
+        end, maps = called(twin, "forward_intermediates")(x, output_fmt="NCHW")
     except _FAILURES as error:
         why = f"forward_intermediates fails: {error}"
         raise Unsupported(f"{name} has no hints", why, "name another network") from error
@@ -170,25 +167,15 @@ def _reader(model: nn.Module, plan: Plan) -> Network:
 def _stirred(model: nn.Module) -> nn.Module:
     """The same network, every weight moved a little, without randomness."""
     for number, weight in enumerate(model.parameters()):
-        moves = (
-            torch.arange(weight.numel(), dtype=torch.float32)
-            .mul_(math.sqrt(2))
-            .add_(number)
-            .sin_()
-            .mul_(0.02)
-        )
-        weight.data += moves.view_as(weight).to(weight.dtype)
+        places = torch.arange(weight.numel(), dtype=torch.float32).view_as(weight)
+        weight.data += 0.02 * torch.sin(math.sqrt(2) * places + number).to(weight.dtype)
     return model
 
 
 def _pattern(*shape: int) -> Tensor:
     """Images in [0, 1) without randomness, no two alike."""
-    return (
-        (torch.arange(math.prod(shape), dtype=torch.float64) * (math.sqrt(5) / 2))
-        .frac()
-        .float()
-        .view(shape)
-    )
+    places = torch.arange(math.prod(shape), dtype=torch.float64).view(shape)
+    return torch.frac(math.sqrt(5) / 2 * places).float()
 
 
 def _name(model: nn.Module) -> str:

@@ -12,11 +12,12 @@ from kdbench.models.network import Network
 
 
 def load(model: nn.Module, path: str | Path) -> None:
-    """Put the weights of a file into a bare timm network; every name and shape must be right.
+    """Put a file's weights into a bare timm network; every name and shape must be right.
 
     Args:
         model: The bare network.
-        path: A safetensors file, or a torch file of tensors alone, which is read without running code.
+        path: A safetensors file, or a torch file of tensors alone, which is read without running
+            code.
 
     Raises:
         DataError: The file is missing, unreadable, or of another network.
@@ -43,7 +44,7 @@ def load(model: nn.Module, path: str | Path) -> None:
 
 
 def export(network: Network, path: str | Path) -> None:
-    """Write the bare network's weights as safetensors, for `timm.create_model(..., checkpoint_path=path)`."""
+    """Write the bare network's weights as safetensors, for timm's `checkpoint_path`."""
     state = network.model.state_dict()
     save_file(
         {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()},

@@ -1,7 +1,7 @@
-"""Suite x registry x records -> cohorts, the teachers they need, and the state of every trial. No torch."""
+"""Suite x registry x records -> cohorts, their teachers, the state of every trial. No torch."""
 
-from kdbench.plan.crossing import make
+from kdbench.plan.crossing import dataset_spec, make, pair_name
 from kdbench.plan.nodes import Cohort, State, TeacherJob, Trial
 from kdbench.plan.whole import Plan
 
-__all__ = ["Cohort", "Plan", "State", "TeacherJob", "Trial", "make"]
+__all__ = ["Cohort", "Plan", "State", "TeacherJob", "Trial", "dataset_spec", "make", "pair_name"]

@@ -48,7 +48,8 @@ def make(suite: Suite, registry: Registry, records: Sequence[Record], root: str)
     for record in records:
         answers[record.fingerprints.question].append(record)
 
-    # The kinds of stream: the whole transfer set, and one kind for each share that some method holds out.
+    # The kinds of stream: the whole transfer set, and one kind for each share that some method
+    # holds out.
     kinds: dict[float, list[_Chosen]] = defaultdict(list)
     for spec, settings in merged:
         kinds[facts[spec].needs["quiz"]].append((spec, settings))
@@ -56,17 +57,39 @@ def make(suite: Suite, registry: Registry, records: Sequence[Record], root: str)
         if quiz:
             kinds[quiz] = [b for b in baselines if not facts[b[0]].needs["quiz"]] + kinds[quiz]
 
-    asker = _Asker(suite, registry, facts, answers)
+    axes, asker = suite.axes, _Asker(suite, registry, facts, answers)
     cohorts: list[Cohort] = []
-    for text, pair, seed in product(suite.axes.datasets, suite.axes.pairs, suite.axes.seeds):
-        cohorts += asker.cohorts(
-            registry.dataset(Spec.parse(text), root), Pair.parse(pair), seed, root, kinds, baselines
-        )
+    found = (registry.dataset(dataset_spec(text, registry), root) for text in axes.datasets)
+    datasets = {dataset.name: dataset for dataset in found}  # twice the same is once
+    pairs = dict.fromkeys(Pair.parse(text) for text in axes.pairs)
+    for dataset, pair, seed in product(datasets.values(), pairs, dict.fromkeys(axes.seeds)):
+        cohorts += asker.cohorts(dataset, pair, seed, root, kinds, baselines)
     if not any(cohort.trials for cohort in cohorts):
         raise NothingSelected(
             "nothing is selected", "the axes cross to no trial", "see kdbench show " + suite.name
         )
     return Plan(suite, tuple(cohorts))
+
+
+def dataset_spec(text: str, registry: Registry) -> Spec:
+    """The data set that `text` writes; `parquet:FOLDER` is short for `parquet[path=FOLDER]`.
+
+    The short form is there for every data set with an option `path`; it makes the path absolute,
+    because workers need not start where the user is.
+    """
+    spec = Spec.parse(text)
+    head, colon, rest = spec.name.partition(":")
+    entry = next((e for e in registry.entries if (e.kind, e.name) == ("dataset", head)), None)
+    if not colon or entry is None or "path" not in entry.fields:
+        return spec
+    options = {**dict(spec.options), "path": str(Path(rest).expanduser().absolute())}
+    return Spec(head, tuple(sorted(options.items())))
+
+
+def pair_name(pair: Pair) -> str:
+    """The pair as questions name it: given weights by file name and content hash, never by path."""
+    teacher = replace(pair.teacher, network=_named(pair.teacher.network))
+    return str(replace(pair, teacher=teacher, student=_named(pair.student)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +102,8 @@ class _Asker:
     answers: Mapping[str, Sequence[Record]]
 
     def cohorts(
-        self, dataset: DataFacts, pair: Pair, seed: int, root: str, kinds: Mapping[float, Sequence[_Chosen]],
-        baselines: Sequence[_Chosen],
+        self, dataset: DataFacts, pair: Pair, seed: int, root: str,
+        kinds: Mapping[float, Sequence[_Chosen]], baselines: Sequence[_Chosen],
     ) -> Iterator[Cohort]:  # fmt: skip
         """One cohort for each kind of stream."""
         suite, protocol = self.suite, self.suite.protocol(pair.student)
@@ -104,8 +127,9 @@ class _Asker:
                 trial = self.trial(one, quiz, common, code)
                 trials.setdefault(trial.question.fingerprint, trial)
             yield Cohort(
-                suite=suite.name, dataset=dataset, root=root, pair=pair, teachers=teachers, student_source=source,
-                protocol=protocol, evaluation=suite.evaluation, quiz=quiz, seed=seed, trials=tuple(trials.values()),
+                suite=suite.name, dataset=dataset, root=root, pair=pair, teachers=teachers,
+                student_source=source, protocol=protocol, evaluation=suite.evaluation, quiz=quiz,
+                seed=seed, trials=tuple(trials.values()),
                 yardstick=self.trial(baselines[0], quiz, common, code) if baselines else None,
                 step_seconds=suite.limits.step_seconds,
             )  # fmt: skip
@@ -139,7 +163,7 @@ def _state(known: Sequence[Record], code: str) -> State:
 
 
 def _network(registry: Registry, network: Spec) -> tuple[Source | None, str]:
-    """Where a network's plugin lies (None for timm's own), and its code fingerprint with its options."""
+    """Where a network's plugin lies (None: timm's own), and its code fingerprint with options."""
     entry = next((e for e in registry.entries if (e.kind, e.name) == ("model", network.name)), None)
     return entry.source if entry else None, registry.network_code(network.name)
 
@@ -199,7 +223,7 @@ def _named(network: Spec) -> Spec:
 
 
 def _recipe(pair: Pair, teachers: Sequence[TeacherJob]) -> str:
-    """The teacher as questions and records name it: given weights by name and hash, never by path."""
+    """The teacher as questions name it: given weights by name and hash, never by path."""
     return str(replace(pair.teacher, network=teachers[0].network))
 
 
@@ -212,6 +236,12 @@ def _check(dataset: DataFacts, protocol: TrainingProtocol, suite: Suite) -> None
                 f"[{who}] rows = {asked.rows} is too many",
                 f"{dataset.name} has {have} training rows here",
                 "lower it",
+            )
+        if not asked.steps_per_epoch(asked.rows or have):
+            raise UsageError(
+                f"[{who}] rows = {asked.rows or have} give no batch",
+                "a batch of one row has no statistics",
+                "raise rows",
             )
         if asked.flip and not dataset.flips:
             raise UsageError(

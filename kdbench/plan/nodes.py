@@ -1,4 +1,4 @@
-"""What a plan is made of: teachers, trials and cohorts, each pure data that a worker can be handed."""
+"""What a plan is made of: teachers, trials and cohorts, pure data that a worker is handed."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from kdbench.record import (
 from kdbench.registry import DataFacts, MethodFacts, Source
 
 State: TypeAlias = Literal["open", "answered", "stale", "failed"]
-"""open: not asked yet, or interrupted; stale: answered by other code; failed: answered, but not ok."""
+"""open: not asked, or interrupted; stale: answered by other code; failed: answered, not ok."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class TeacherJob:
 
     Attributes:
         network: Canonical spec; weights that were given stand in it by name and content hash.
-        given: The spec as the user wrote it where weights were given, with the path or `pretrained=true`.
+        given: The spec as the user wrote it where weights were given, with the path or
+            `pretrained=true`.
         protocol: How it is trained, its seed resolved; None where weights were given.
     """
 
@@ -109,7 +110,8 @@ class Cohort:
 
     Attributes:
         trials: Those still to run.
-        yardstick: The trial that costs are relative to; timed beside the others even if it is answered.
+        yardstick: The trial that costs are relative to; timed beside the others even if it is
+            answered.
         quiz: Share of the transfer set that the stream leaves out.
     """
 

@@ -28,7 +28,8 @@ from kdbench.record.spec import Spec, Value
 from kdbench.record.store import Store, write_atomically
 
 __all__ = [
-    "PROTOCOL_VERSION", "RETRIED", "Card", "Cost", "Deployed", "Environment", "Evaluation", "Failure", "Fingerprints",
-    "Frozen", "Origin", "Pair", "Question", "Recipe", "Record", "Spec", "Status", "Store", "TeacherProtocol",
-    "TrainingProtocol", "Value", "canonical", "fingerprint", "write_atomically",
+    "PROTOCOL_VERSION", "RETRIED", "Card", "Cost", "Deployed", "Environment", "Evaluation",
+    "Failure", "Fingerprints", "Frozen", "Origin", "Pair", "Question", "Recipe", "Record", "Spec",
+    "Status", "Store", "TeacherProtocol", "TrainingProtocol", "Value", "canonical", "fingerprint",
+    "write_atomically",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The types of a question: what a trial was asked, whole, in canonical JSON, and its fingerprint."""
+"""The types of a question: what a trial was asked, as canonical JSON, and its fingerprint."""
 
 import hashlib
 import json
@@ -39,12 +39,14 @@ class TrainingProtocol(Frozen):
     Attributes:
         epochs: Passes over the rows that the full protocol asks for.
         budget: Share of it that is spent, in (0, 1]; below 1 the trial is kept off the full board.
-        steps: Number of updates instead of epochs x budget; such a trial is kept off the full board.
+        steps: Number of updates instead of epochs x budget; such a trial is kept off the full
+            board.
         batch_size: Rows a step.
         last_batch: Whether the ragged last batch of an epoch is kept; a remainder of 1 never is.
         optimizer: SGD with momentum, or AdamW.
         learning_rate: Peak of the schedule.
-        schedule: "multistep" multiplies by `gamma` at each of `milestones` (shares of the budget); "cosine" ends at 0.
+        schedule: "multistep" multiplies by `gamma` at each of `milestones` (shares of the budget);
+            "cosine" ends at 0.
         warmup: Share of the budget over which the learning rate rises linearly from 0.
         rows: The first so many rows of the training split, or all.
         shift: Zero padding in pixels of the random crop; 0 for none.
@@ -104,7 +106,8 @@ class TeacherProtocol(TrainingProtocol):
 
     Attributes:
         seed: One shared teacher, or "trial" for one a trial seed.
-        anchors: Checkpoints kept along the way, equally spaced shares of the training, the last at 1.
+        anchors: Checkpoints kept along the way, equally spaced shares of the training, the last at
+            1.
     """
 
     seed: int | Literal["trial"] = 0
@@ -116,7 +119,8 @@ class Evaluation(Frozen):
 
     Attributes:
         split: "test"; or "validation", for choosing a protocol without touching the test split.
-        validation_rows: Rows cut from the end of the training split, kept from teacher and student alike.
+        validation_rows: Rows cut from the end of the training split, kept from teacher and student
+            alike.
         curve: Points of the learning curve on the validation rows; 0 for none.
     """
 
@@ -141,7 +145,7 @@ _PAIR = re.compile(
 
 @dataclass(frozen=True, slots=True, order=True)
 class Recipe:
-    """How a teacher comes about: `size` members of one network, trained alike from consecutive seeds.
+    """How a teacher comes about: `size` members of one network, trained from consecutive seeds.
 
     Example:
         >>> Recipe.parse("3*resnet56").size
@@ -228,7 +232,7 @@ class Question(Frozen):
 
     @property
     def cell(self) -> str:
-        """Fingerprint of the question without its seed: trials that share it differ only in seed."""
+        """Fingerprint of the question without its seed: trials that share it differ in seed only."""
         return fingerprint(self.model_dump(mode="json", exclude={"seed"}))
 
     @property

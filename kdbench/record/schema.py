@@ -1,4 +1,4 @@
-"""One immutable record a trial, failures included: the only truth that tables and pages are made from."""
+"""One immutable record a trial, failures included: all that tables and pages are made from."""
 
 from typing import Final, Literal, TypeAlias
 
@@ -18,7 +18,7 @@ RETRIED: frozenset[str] = frozenset({"timeout", "crashed", "interrupted"})
 
 
 class Fingerprints(Frozen):
-    """SHA-256 of the question, of the code that answered it, and of the environment class it ran in."""
+    """SHA-256 of the question, of the code that answered it, and of its environment's class."""
 
     question: str
     code: str
@@ -99,12 +99,14 @@ class Cost(Frozen):
         step_ms: Median milliseconds a step.
         parts_ms: The same by phase: data, teacher, student, loss, backward, update.
         images_per_second: Batch size over the median step.
-        overhead: Median over rounds of this method's step over the first baseline's in the same round, or None.
+        overhead: Median over rounds of this method's step over the first baseline's in the same
+            round, or None.
         overhead_interval: 95 % interval of that median, by bootstrap over rounds.
         rounds: Interleaved rounds measured, after warm-up.
         teacher_passes: Teacher forward passes an image.
         training_parameters: Weights that are trained and not shipped.
-        peak_memory_mb: High-water mark of the worker (CPU, shared by the cohort) or of the trial (GPU).
+        peak_memory_mb: High-water mark of the worker (CPU, shared by the cohort) or of the trial
+            (GPU).
         compile_seconds: Spent compiling, outside of all other figures.
         valid: Whether the figures may be compared; `why_not` says why not.
     """
@@ -144,7 +146,8 @@ class Record(Frozen):
         settings: "paper", or "tuned, k tries", for this method's hyperparameters in this suite.
         quality: accuracy, top5, nll, brier, ece, ece_adaptive, ... on the measured split.
         per_class: Accuracy of each class.
-        fidelity: agreement, kl, ... to the teacher, by split: "test" (or "validation") and "transfer".
+        fidelity: agreement, kl, ... to the teacher, by split: "test" (or "validation") and
+            "transfer".
         losses: Mean of each weighted term over the last epoch.
         curve: Points (share of the budget, metrics) on the validation rows.
         logits: Content hash of the measured split's logits in the store's `artifacts`.
@@ -176,7 +179,7 @@ class Record(Frozen):
 
     @property
     def label(self) -> str:
-        """The method as boards name it: with its transfer rows where the quiz split was left out."""
+        """The method as boards name it: with its transfer rows where a quiz split was left out."""
         return (
             f"{self.question.method} ({self.rows} rows)"
             if self.question.quiz

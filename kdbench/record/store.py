@@ -1,4 +1,4 @@
-"""A folder of records: written once, atomically, found again by question; weights and logits by content hash."""
+"""A folder of records, written once and found by question; weights and logits by hash."""
 
 import hashlib
 import json
@@ -108,7 +108,7 @@ class Store:
         return path
 
     def answered(self, question: str, code: str) -> bool:
-        """Whether a record of this question by this code is ok; reads only the files that bear its name."""
+        """Whether a record of this question by this code is ok; reads only files of its name."""
         found = (
             self.read(path) for path in self.root.glob(f"records/*/*/*-{question[:12]}-*.json")
         )
@@ -133,7 +133,8 @@ class Store:
     def claim(self, question: str) -> Iterator[bool]:
         """Whether this process alone may answer the question while the context is open.
 
-        The claim is the operating system's lock on a file: it ends with the process, however that ends.
+        The claim is the operating system's lock on a file: it ends with the process, however that
+        ends.
         """
         lock = FileLock(self.root / "claims" / f"{question}.lock")
         try:

@@ -34,15 +34,9 @@ def load(name: str) -> Suite:
 
 def _read(name: str, folder: Path, seen: tuple[str, ...]) -> tuple[str, dict[str, Any], str]:
     """Text, merged tables and origin of a suite; `seen` guards against cycles of `extends`."""
-    if name in seen:
-        raise UsageError(
-            f"suite {name!r} extends itself", " -> ".join((*seen, name)), "remove one `extends`"
-        )
     if name in names():
-        origin, text = (
-            f"suite {name!r}",
-            (files("kdbench") / "suites" / f"{name}.toml").read_text("utf-8"),
-        )
+        origin = f"suite {name!r}"
+        content = (files("kdbench") / "suites" / f"{name}.toml").read_bytes()
     else:
         path = folder / name
         if path.suffix != ".toml" or not path.is_file():
@@ -53,14 +47,18 @@ def _read(name: str, folder: Path, seen: tuple[str, ...]) -> tuple[str, dict[str
             raise UsageError(
                 f"no suite {name!r}", "expected a shipped suite's name or a .toml file", hint
             )
-        origin, text, folder = str(path), path.read_text("utf-8"), path.parent
+        origin, content, folder = str(path.resolve()), path.read_bytes(), path.parent
+    if origin in seen:
+        circle = " -> ".join((*seen, origin))
+        raise UsageError(f"suite {name!r} extends itself", circle, "remove one `extends`")
     try:
+        text = content.decode("utf-8")
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # no UTF-8, or no TOML
         raise UsageError(f"{origin} is not TOML", str(error), "mend the file") from error
     parent = data.pop("extends", None)
     if parent is not None:
-        _, base, _ = _read(str(parent), folder, (*seen, name))
+        _, base, _ = _read(str(parent), folder, (*seen, origin))
         data = _merged(base, data)
     return text, data, origin
 

@@ -15,12 +15,11 @@ def told(error: ValidationError, model: type[BaseModel], origin: str, text: str)
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     key = path[-1] if path else ""
-    named = re.compile(rf"\s*\[?{re.escape(key)}\b")
-    lines = (i for i, row in enumerate(text.splitlines(), 1) if named.match(row))
-    line = next(lines, 0)
+    line = _line(text, path)
     where = f"{origin}, line {line}" if line else origin
     if first["type"] == "extra_forbidden":
-        known = _fields(model, path[:-1]) + (("extends",) if len(path) == 1 else ())
+        known = _fields(model, path[:-1])
+        known += {(): ("extends",), ("train",): ("by_student",)}.get(tuple(path[:-1]), ())
         close = difflib.get_close_matches(key, known, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
         what = f"unknown key {'.'.join(path)!r} in {where}"
@@ -30,6 +29,15 @@ def told(error: ValidationError, model: type[BaseModel], origin: str, text: str)
     why = first["msg"] + (f", got {got}" if len(got) < 60 else "")
     what = bad if path else f"{where} does not fit together"
     return UsageError(what, why, "see kdbench show digits")
+
+
+def _line(text: str, path: Sequence[str]) -> int:
+    """Where the file says something of `path`: in its own table if that is there; 0 for nowhere."""
+    rows = text.splitlines()
+    table, key = ".".join(path[:-1]), path[-1] if path else ""
+    start = next((i for i, row in enumerate(rows) if table and row.strip() == f"[{table}]"), 0)
+    named = re.compile(rf"\s*\[?{re.escape(key)}\b")
+    return next((i for i, row in enumerate(rows[start:], start + 1) if named.match(row)), 0)
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:

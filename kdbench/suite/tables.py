@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from kdbench.errors import UsageError
 from kdbench.record import (
@@ -24,7 +24,7 @@ class Axes(Frozen):
     datasets: tuple[str, ...] = Field(min_length=1)
     pairs: tuple[str, ...] = Field(min_length=1)
     methods: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[NonNegativeInt, ...] = Field(min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -135,10 +135,13 @@ def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
             data["teacher"] = {**train, **data.get("teacher", {})}
     try:
         suite = Suite.model_validate(data)
+        for values in suite.by_student.values():  # also where no student of the axes is meant
+            TrainingProtocol.model_validate({**suite.train.model_dump(), **values})
         for pair in suite.axes.pairs:
             suite.protocol(Pair.parse(pair).student)
     except ValidationError as error:
-        raise told(error, Suite, origin, text) from error
+        model = TrainingProtocol if error.title == "TrainingProtocol" else Suite
+        raise told(error, model, origin, text) from error
     asked = {Spec.parse(method).name for method in (*suite.axes.methods, *suite.scoring.baselines)}
     if text and (unset := sorted(set(suite.methods) - asked)):
         what = f"{origin} sets {unset[0]!r}"

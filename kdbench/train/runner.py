@@ -40,19 +40,9 @@ class Runner:
         self, method: Method, student: nn.Module, setup: Setup, protocol: TrainingProtocol, *,
         seed: int, total: int, device: torch.device, private: nn.Module | None = None, quiz: Views | None = None,
     ) -> None:  # fmt: skip
-        self.method, self.student, self.protocol, self.seed, self.total = (
-            method,
-            student,
-            protocol,
-            seed,
-            total,
-        )
-        self.needs, self.stages, self.device, self.quiz = (
-            method.needs(),
-            method.stages(),
-            device,
-            quiz,
-        )
+        self.method, self.student, self.protocol = method, student, protocol
+        self.seed, self.total, self.device, self.quiz = seed, total, device, quiz
+        self.needs, self.stages = method.needs(), method.stages()
         self.clock, self.private = Clock(device), private
         shares = [stage.share for stage in self.stages]
         if not shares or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):

@@ -1,8 +1,8 @@
-"""Handwritten digits that come with scikit-learn: 1797 real images, 8 x 8 gray, no download and no network.
+"""Handwritten digits that come with scikit-learn: 1797 real images, 8 x 8 gray, no network.
 
-Order of the rows: within a class by the SHA-256 of the text `digits/<row in scikit-learn>`, and the classes dealt out
-evenly, so that every prefix holds the classes in proportion (within one row). The first 900 rows are the train split,
-the other 897 the test split.
+Order of the rows: within a class by the SHA-256 of the text `digits/<row in scikit-learn>`, and the
+classes dealt out evenly, so that every prefix holds the classes in proportion (within one row). The
+first 900 rows are the train split, the other 897 the test split.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ class _Digits(Rows):
 @final
 @dataclass(frozen=True)
 class Digits(DataSet):
-    """Handwritten digits, 8 x 8 gray, 0 ... 16 scaled to 0 ... 255 (Alpaydin & Kaynak 1998, doi:10.24432/C50P49)."""
+    """Handwritten digits, 8 x 8 gray (Alpaydin & Kaynak 1998, doi:10.24432/C50P49)."""
 
     num_classes = 10
     image_shape = (1, 8, 8)

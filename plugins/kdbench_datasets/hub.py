@@ -1,7 +1,7 @@
-"""CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST: small images from the Hugging Face hub, read without a network.
+"""CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST: small images, read without a network.
 
-`load` looks into `$KDBENCH_DATA/<name>/` (`train*.parquet`, `test*.parquet`, the hub's columns), then into the cache of
-Hugging Face `datasets`. `prepare` alone may download.
+`load` looks into `$KDBENCH_DATA/<name>/` (`train*.parquet`, `test*.parquet`, the hub's columns),
+then into the cache of Hugging Face `datasets`. `prepare` alone may download.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from kdbench.api import DataSet, Rows, hookimpl
 from kdbench.errors import DataError
-from kdbench_datasets.rows import ArrowRows, ParquetRows, Split, checked, content, shards
+from kdbench_datasets.files import content, shards
+from kdbench_datasets.rows import ArrowRows, ParquetRows, Split, checked
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -37,7 +38,10 @@ class HubImages(DataSet):
     label: ClassVar[str]
 
     def prepare(self, root: str) -> None:
-        """Download what is missing: into `root`/<name> as Parquet, or into the cache of `datasets` if `root` is ""."""
+        """Download what is missing.
+
+        It becomes Parquet in `root`/<name>; without a root it stays in the cache of `datasets`.
+        """
         folder = Path(root) / self.name
         missing = [
             split
@@ -83,16 +87,19 @@ class HubImages(DataSet):
             arrow = table.with_format("arrow")[:]
             rows = ArrowRows(self.name, arrow, self.image, self.label, digest, self.image_shape)
         else:
+            place = folder if root else "$KDBENCH_DATA (unset)"
             raise DataError(
                 f"{self.name} is not on this machine",
-                f"neither in {folder if root else '$KDBENCH_DATA (unset)'} nor as {self.hub} in Hugging Face's cache",
+                f"neither in {place} nor as {self.hub} in Hugging Face's cache",
                 self._advice(),
             )
         return checked(rows, self, split, self.name)
 
     def _advice(self) -> str:
-        files = f"train*.parquet and test*.parquet of {self.hub}"
-        return f"kdbench prepare {self.name} (needs a network), or put {files} into $KDBENCH_DATA/{self.name}/"
+        return (
+            f"kdbench prepare {self.name} (needs a network), or put train*.parquet and "
+            f"test*.parquet of {self.hub} into $KDBENCH_DATA/{self.name}/"
+        )
 
     def _cached(self, split: str) -> "Dataset | None":
         """The split in the cache of `datasets`, or None."""
@@ -107,7 +114,7 @@ class HubImages(DataSet):
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Hugging Face libraries without network: their switch is read from the environment once, at import."""
+    """Hugging Face libraries without network: their switch is read once, at import."""
     import datasets
     from huggingface_hub import constants
 
@@ -158,7 +165,7 @@ class CIFAR10(HubImages):
 @final
 @dataclass(frozen=True)
 class CIFAR100(HubImages):
-    """Photographs of 100 kinds in 20 groups, 32 x 32 (Krizhevsky 2009, Learning Multiple Layers of Features)."""
+    """Photographs of 100 kinds in 20 groups, 32 x 32 (Krizhevsky 2009, technical report)."""
 
     name, hub, image, label = "cifar100", "uoft-cs/cifar100", "img", "fine_label"
     num_classes = 100
@@ -168,23 +175,24 @@ class CIFAR100(HubImages):
     std = (0.2675, 0.2565, 0.2761)
     flips = True
     class_names = (
-        "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl",
-        "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair",
-        "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin",
-        "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp",
-        "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain",
-        "mouse", "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck",
-        "pine_tree", "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road",
-        "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake", "spider",
-        "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone", "television",
-        "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf",
-        "woman", "worm",
+        "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle",
+        "bottle", "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle",
+        "caterpillar", "cattle", "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch",
+        "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish", "forest", "fox",
+        "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion",
+        "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom",
+        "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree",
+        "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road",
+        "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake",
+        "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
+        "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle",
+        "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm",
     )  # fmt: skip
     class_tree = (
-        4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11, 6, 11, 5, 10, 7, 6, 13, 15, 3, 15, 0,
-        11, 1, 10, 12, 14, 16, 9, 11, 5, 5, 19, 8, 8, 15, 13, 14, 17, 18, 10, 16, 4, 17, 4, 2, 0, 17, 4, 18, 17,
-        10, 3, 2, 12, 12, 16, 12, 1, 9, 19, 2, 10, 0, 1, 16, 12, 9, 13, 15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8,
-        19, 18, 1, 2, 15, 6, 0, 17, 8, 14, 13,
+        4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11, 6, 11, 5, 10, 7, 6, 13,
+        15, 3, 15, 0, 11, 1, 10, 12, 14, 16, 9, 11, 5, 5, 19, 8, 8, 15, 13, 14, 17, 18, 10, 16, 4,
+        17, 4, 2, 0, 17, 4, 18, 17, 10, 3, 2, 12, 12, 16, 12, 1, 9, 19, 2, 10, 0, 1, 16, 12, 9, 13,
+        15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14, 13,
     )  # fmt: skip
     licence = "none stated; the authors ask for citation"
     source = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -193,7 +201,7 @@ class CIFAR100(HubImages):
 @final
 @dataclass(frozen=True)
 class MNIST(HubImages):
-    """Handwritten digits, 28 x 28 gray (LeCun, Bottou, Bengio & Haffner 1998, doi:10.1109/5.726791)."""
+    """Handwritten digits, 28 x 28 gray (LeCun et al. 1998, doi:10.1109/5.726791)."""
 
     name, hub, image, label = "mnist", "ylecun/mnist", "image", "label"
     num_classes = 10
@@ -211,7 +219,7 @@ class MNIST(HubImages):
 @final
 @dataclass(frozen=True)
 class FashionMNIST(HubImages):
-    """Articles of clothing, 28 x 28 gray (Xiao, Rasul & Vollgraf 2017, Fashion-MNIST, arXiv:1708.07747)."""
+    """Articles of clothing, 28 x 28 gray (Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747)."""
 
     name, hub, image, label = "fashion_mnist", "zalando-datasets/fashion_mnist", "image", "label"
     num_classes = 10
@@ -221,7 +229,8 @@ class FashionMNIST(HubImages):
     std = (0.3530,)
     flips = True
     class_names = (
-        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+        "Ankle boot",
     )  # fmt: skip
     class_tree = None
     licence = "MIT"

@@ -1,8 +1,8 @@
-"""A user's own folder of Parquet files, as Hugging Face `datasets` writes them: `parquet[path=FOLDER]`.
+"""A user's own Parquet files, as Hugging Face `datasets` writes them: `parquet[path=FOLDER]`.
 
-The folder holds `train*.parquet` and `test*.parquet`, each with one column of images (of one size) and one of integer
-labels. Facts are read from the files: classes from the ClassLabel's names or else the largest label, shape from the
-first image, mean and standard deviation from the pixels.
+The folder holds `train*.parquet` and `test*.parquet`, each with one column of images (of one size)
+and one of integer labels. Facts are read from the files: classes from the ClassLabel's names or
+else the largest label, shape from the first image, mean and standard deviation from the pixels.
 """
 
 import json
@@ -17,16 +17,9 @@ import pyarrow as pa
 
 from kdbench.api import DataSet, Rows, hookimpl
 from kdbench.errors import DataError
-from kdbench_datasets.rows import (
-    CHANNELS,
-    ParquetRows,
-    Split,
-    checked,
-    content,
-    decoded,
-    open_table,
-    shards,
-)
+from kdbench_datasets.files import content, open_table, shards
+from kdbench_datasets.image import CHANNELS, decoded
+from kdbench_datasets.rows import ParquetRows, Split, checked
 
 SAMPLE = 10_000
 """At most so many training rows, evenly spaced, give mean and standard deviation."""
@@ -109,7 +102,8 @@ class Parquet(DataSet):
         """The rows of one split; `root` is not used.
 
         Raises:
-            DataError: The folder, a split or a column is missing, a file is truncated, or a label out of range.
+            DataError: The folder, a split or a column is missing, a file is truncated, or a label
+                out of range.
         """
         return checked(self._rows(split, self.image_shape), self, split, self.name)
 
@@ -147,7 +141,7 @@ class Parquet(DataSet):
 
     @cached_property
     def _features(self) -> Mapping[str, Any]:
-        """The columns as `datasets` describes them in the file; empty if another program wrote it."""
+        """The columns as `datasets` describes them in the file; empty if others wrote it."""
         stored = (self._schema.metadata or {}).get(b"huggingface", b"{}")
         features = json.loads(stored).get("info", {}).get("features", {})
         return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
@@ -173,11 +167,12 @@ class Parquet(DataSet):
             return asked
         if not asked and len(fit) == 1:
             return fit[0]
+        columns = ", ".join(f"{field.name} ({field.type})" for field in self._schema)
         raise DataError(
             f"{self.name} has no column {asked!r}"
             if asked
             else f"{self.name}: {len(fit)} columns could be the {role}",
-            f"its columns are {', '.join(f'{field.name} ({field.type})' for field in self._schema)}",
+            f"its columns are {columns}",
             f"name it: parquet[path=...,{role}=COLUMN]",
         )
 

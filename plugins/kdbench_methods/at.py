@@ -1,4 +1,4 @@
-"""Attention transfer: look where the teacher looks (Zagoruyko & Komodakis 2017, arXiv:1612.03928)."""
+"""Attention transfer: look where the teacher does (Zagoruyko & Komodakis, arXiv:1612.03928)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,27 +16,30 @@ from kdbench_methods.ranges import check_ranges
 def attention(
     hint: Float[Tensor, "batch channels height width"], power: int
 ) -> Float[Tensor, "batch places"]:
-    """Where a feature map is strong: the channel mean of |f|^power, flattened, at unit L2 norm a row (0 stays 0)."""
+    """Where a feature map is strong: channel mean of |f|^power, at unit L2 norm (0 stays 0)."""
     return F.normalize(hint.abs().pow(power).mean(1).flatten(1))
 
 
 @final
 @dataclass(frozen=True)
 class AT(Method):
-    """Cross-entropy + weight · the squared differences of the attention maps, summed over all hints.
+    """Cross-entropy + weight · the squared differences of attention maps, summed over hints.
 
-    A hint's term is a mean over batch and places. Of two maps the larger is average-pooled to the smaller.
+    A hint's term is a mean over batch and places. Of two maps the larger is average-pooled to the
+    smaller.
 
     Attributes:
         weight: Weight of the attention term, in [0, inf).
         power: Exponent of the activations, an integer in [1, inf).
 
     Reference:
-        Zagoruyko, Komodakis. Paying More Attention to Attention. 2017, arXiv:1612.03928, section 3.1.
+        Zagoruyko, Komodakis. Paying More Attention to Attention. 2017, arXiv:1612.03928, section
+        3.1.
 
-    *Differs from the reference:* the paper's equation 2 has the norm of the difference and half the weight; the
-    authors' code, followed here, has the mean of the squared difference. Odd powers take the absolute value, as the
-    paper does and the code does not. Maps that are not square are pooled by height and width, not by height alone.
+    *Differs from the reference:* the paper's equation 2 has the norm of the difference and half the
+    weight; the authors' code, followed here, has the mean of the squared difference. Odd powers
+    take the absolute value, as the paper does and the code does not. Maps that are not square are
+    pooled by height and width, not by height alone.
     """
 
     paper: ClassVar[str] = "1612.03928"

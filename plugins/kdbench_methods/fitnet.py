@@ -13,7 +13,7 @@ from kdbench_methods.ranges import check_ranges
 
 
 def regressor(student: Hint, teacher: Hint) -> nn.Sequential:
-    """A convolution that brings the student's map to the teacher's shape, then batch norm and, for a map, ReLU."""
+    """A convolution from the student's map to the teacher's shape, batch norm and, for maps, ReLU."""
     ours, theirs = (student.height, student.width), (teacher.height, teacher.width)
     widths = student.channels, teacher.channels
     fit: tuple[nn.Module, ...]
@@ -35,19 +35,21 @@ def regressor(student: Hint, teacher: Hint) -> nn.Sequential:
 @final
 @dataclass(frozen=True)
 class FitNet(Method):
-    """Cross-entropy + weight · the mean squared difference of one hint, the student's after a trained regressor.
+    """Cross-entropy + weight · mean squared difference of one hint, the student's regressed.
 
     Attributes:
         weight: Weight of the hint term, in [0, inf).
-        hint: Which hint, an integer in [0, inf), shallow to deep; 1 is the middle of the field's three-stage networks.
+        hint: Which hint, an integer in [0, inf), shallow to deep; 1 is the middle of the field's
+            three-stage networks.
 
     Reference:
         Romero et al. FitNets: Hints for Thin Deep Nets. 2015, arXiv:1412.6550, section 2.2.
 
-    *Differs from the reference:* one stage, as the field runs it (arXiv:1910.10699); the paper trains the lower half
-    by the hint first, then all by KD. Mean instead of half the sum of squares. The field's regressor (a strided or
-    transposed convolution at a ratio of 2, else a valid one) covers no other ratios: a student map at least twice the
-    teacher's is pooled, a smaller one interpolated, with a 1x1 convolution. No ReLU towards tokens, which are signed.
+    *Differs from the reference:* one stage, as the field runs it (arXiv:1910.10699); the paper
+    trains the lower half by the hint first, then all by KD. Mean instead of half the sum of
+    squares. The field's regressor (a strided or transposed convolution at a ratio of 2, else a
+    valid one) covers no other ratios: a student map at least twice the teacher's is pooled, a
+    smaller one interpolated, with a 1x1 convolution. No ReLU towards tokens, which are signed.
     """
 
     paper: ClassVar[str] = "1412.6550"

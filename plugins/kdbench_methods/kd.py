@@ -1,4 +1,4 @@
-"""Knowledge distillation: match softened classes (Hinton, Vinyals & Dean 2015, arXiv:1503.02531)."""
+"""Knowledge distillation: match softened classes (Hinton et al. 2015, arXiv:1503.02531)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ class KD(Method):
         alpha: Weight of the soft term, in [0, 1].
 
     Reference:
-        Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015, arXiv:1503.02531, section 2.
-        Temperature and weights are the field's for CIFAR-100 (Tian, Krishnan, Isola. Contrastive Representation
-        Distillation. 2020, arXiv:1910.10699).
+        Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015, arXiv:1503.02531,
+        section 2. Temperature and weights are the field's for CIFAR-100 (Tian, Krishnan, Isola.
+        Contrastive Representation Distillation. 2020, arXiv:1910.10699).
 
-    *Differs from the reference:* the paper averages two cross-entropies; the KL divergence here differs from the soft
-    one by the teacher's entropy, a constant, so the gradient is the same.
+    *Differs from the reference:* the paper averages two cross-entropies; the KL divergence here
+    differs from the soft one by the teacher's entropy, a constant, so the gradient is the same.
     """
 
     paper: ClassVar[str] = "1503.02531"

@@ -25,7 +25,7 @@ with warnings.catch_warnings(), forward_ad.dual_level():
 
 
 class Lesson(NamedTuple):
-    """What a virtual step taught: the teacher's gradients, the quiz loss, the student's weights after the step."""
+    """What a virtual step taught: the teacher's gradients, quiz loss, the student's new weights."""
 
     gradients: tuple[Tensor | None, ...]
     quiz_loss: Tensor
@@ -33,7 +33,7 @@ class Lesson(NamedTuple):
 
 
 def answer(network: nn.Module, weights: Weights, images: Tensor) -> Tensor:
-    """The network's logits, had it these weights; its buffers and torch's random state stay as they are."""
+    """The network's logits, had it these weights; its buffers and torch's random state stay."""
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     with torch.random.fork_rng([images.device] if images.is_cuda else []):
         logits: Tensor = functional_call(network, weights | buffers, (images,)).logits
@@ -48,17 +48,19 @@ def meta_gradient(
     quiz_loss: Callable[[Weights], Tensor],
     pilot_rate: float,
 ) -> Lesson:
-    """Exact gradient, for the teacher's weights, of the quiz loss after one virtual step of the student.
+    """Exact gradient, in the teacher's weights, of the quiz loss after a virtual student step.
 
     With s' = s - rate · dL/ds, the teacher acts on the quiz loss Q only through its logits u, and
-    dQ/du = -rate · d/du <dL/dz, J v>, where z are the student's logits, J their Jacobian and v = dQ/ds'. J v is one
-    forward-mode pass: no graph of a gradient is kept, and layers without a second derivative will do.
+    dQ/du = -rate · d/du <dL/dz, J v>, where z are the student's logits, J their Jacobian and v =
+    dQ/ds'. J v is one forward-mode pass: no graph of a gradient is kept, and layers without a
+    second derivative will do.
 
     Args:
         student: In the mode it trains in.
         teacher: In evaluation mode; every weight gets a gradient, None where it has no part.
         images: Rows of the virtual step.
-        objective: The student's loss L from the logits of student and teacher; differentiable twice.
+        objective: The student's loss L from the logits of student and teacher; differentiable
+            twice.
         quiz_loss: Loss Q of a student with the given weights.
         pilot_rate: Size of the virtual step, one of plain gradient descent.
     """
@@ -106,29 +108,33 @@ def _slopes(loss: Tensor, weights: Weights) -> Weights:
 @final
 @dataclass(frozen=True)
 class MetaDistil(Method):
-    """The terms of KD, from a teacher that each step first learns from how its student would do in a quiz.
+    """The terms of KD, from a teacher that first learns how its student would do in a quiz.
 
-    A step: the student's virtual (pilot) step, the quiz, a step of the teacher down the quiz loss, the student's real
-    step on the same batch with the new teacher. The gradient is of second order: such a step costs four to six of KD
-    (four pairs of timm networks, batch 8, one CPU thread).
+    A step: the student's virtual (pilot) step, the quiz, a step of the teacher down the quiz loss,
+    the student's real step on the same batch with the new teacher. The gradient is of second order:
+    such a step costs four to six of KD (four pairs of timm networks, batch 8, one CPU thread).
 
     Attributes:
         temperature: What both networks' logits are divided by, in (0, inf).
         alpha: Weight of the soft term, in [0, 1].
         pilot_rate: Size of the virtual step where the schedule is at its peak, in [0, inf).
-        teacher_rate: The teacher's learning rate at `teacher_start`, in [0, inf); decays as the schedule does.
-        teacher_start: Share of the budget after which the teacher learns, in [0, 1]; before, a step is one of KD.
+        teacher_rate: The teacher's learning rate at `teacher_start`, in [0, inf); decays as the
+            schedule does.
+        teacher_start: Share of the budget after which the teacher learns, in [0, 1]; before, a step
+            is one of KD.
         quiz: Share of the transfer set held out as the quiz split, in (0, 1).
 
     Reference:
-        Zhou, Xu, McAuley. BERT Learns to Teach: Knowledge Distillation with Meta Learning. 2022, arXiv:2106.04570,
-        section 3 and algorithm 1. Rates and start as the authors' code and advice for CIFAR-100 have them.
+        Zhou, Xu, McAuley. BERT Learns to Teach: Knowledge Distillation with Meta Learning. 2022,
+        arXiv:2106.04570, section 3 and algorithm 1. Rates and start as the authors' code and advice
+        for CIFAR-100 have them.
 
-    *Differs from the reference:* before `teacher_start` the authors' code computes the meta-gradient and multiplies
-    it by 0; leaving it out gives the student the same trajectory, but the teacher's momentum then starts from 0 and not
-    from stale gradients. One quiz batch a step. In the quiz, as in the virtual step, the student's batch norms use the
-    statistics of the batch. The virtual and the real step share their dropout masks. The gradient is the same,
-    but found in forward mode instead of by a backward pass through a backward pass.
+    *Differs from the reference:* before `teacher_start` the authors' code computes the
+    meta-gradient and multiplies it by 0; leaving it out gives the student the same trajectory, but
+    the teacher's momentum then starts from 0 and not from stale gradients. One quiz batch a step.
+    In the quiz, as in the virtual step, the student's batch norms use the statistics of the batch.
+    The virtual and the real step share their dropout masks. The gradient is the same, but found in
+    forward mode instead of by a backward pass through a backward pass.
     """
 
     paper: ClassVar[str] = "2106.04570"

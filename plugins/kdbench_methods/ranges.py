@@ -1,4 +1,4 @@
-"""Ranges of hyperparameters, checked where a method is made: a wrong value is a usage error before anything runs."""
+"""Ranges of hyperparameters: a wrong value is a usage error where a method is made."""
 
 import math
 
@@ -6,11 +6,12 @@ from kdbench.errors import UsageError
 
 
 def check_ranges(method: object, **ranges: str) -> None:
-    """Nothing, if every named hyperparameter lies in its interval; a field whose default is an int must hold one.
+    """Nothing, if all named hyperparameters lie in range; where the default is an int, an int.
 
     Args:
         method: A dataclass of hyperparameters with defaults.
-        ranges: An interval for each field, as mathematics writes it: "(0, inf)" leaves the ends out, "[0, 1]" has them.
+        ranges: An interval for each field, as mathematics writes it: "(0, inf)" leaves the ends
+            out, "[0, 1]" has them.
 
     Raises:
         UsageError: Names the field, its value and the interval.

@@ -1,4 +1,4 @@
-"""Route-constrained optimization: follow the teacher's own checkpoints (Jin et al. 2019, arXiv:1904.09149)."""
+"""Route-constrained optimization: follow the teacher's checkpoints (Jin, arXiv:1904.09149)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,21 +14,24 @@ from kdbench_methods.ranges import check_ranges
 class RCO(Method):
     """The terms of KD; the teacher is an anchor of its own training, from early to final.
 
-    Anchors are equally spaced (the paper's equal epoch interval), the last is the finished teacher. One anchor is KD.
+    Anchors are equally spaced (the paper's equal epoch interval), the last is the finished teacher.
+    One anchor is KD.
 
     Attributes:
         temperature: What both networks' logits are divided by, in (0, inf).
         alpha: Weight of the soft term, in [0, 1].
         anchors: Number of stages and of anchors, an integer in [1, 1000].
-        restart: Whether each stage has a learning-rate schedule of its own (the paper's multi-stage training) instead
-            of a share of the one schedule (one-stage). Either way the stages share the budget of one training.
+        restart: Whether each stage has a learning-rate schedule of its own (the paper's multi-stage
+            training) instead of a share of the one schedule (one-stage). Either way the stages
+            share the budget of one training.
 
     Reference:
-        Jin et al. Knowledge Distillation via Route Constrained Optimization. 2019, arXiv:1904.09149, sections 3 and 4.
+        Jin et al. Knowledge Distillation via Route Constrained Optimization. 2019,
+        arXiv:1904.09149, sections 3 and 4.
 
-    *Differs from the reference:* there is no official code. The paper's greedy search for anchors is left out. Its
-    multi-stage training spends a full budget on every anchor; here all anchors together spend one. Temperature and
-    weights are those of KD.
+    *Differs from the reference:* there is no official code. The paper's greedy search for anchors
+    is left out. Its multi-stage training spends a full budget on every anchor; here all anchors
+    together spend one. Temperature and weights are those of KD.
     """
 
     paper: ClassVar[str] = "1904.09149"

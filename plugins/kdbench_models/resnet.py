@@ -1,8 +1,9 @@
 """Residual networks for small images (He, Zhang, Ren & Sun 2016, arXiv:1512.03385, section 4.2).
 
-Three stages of post-activation basic blocks behind a 3 x 3 stem. Shortcuts that change shape are a 1 x 1 convolution
-with batch normalisation, as in the distillation literature (the paper's are free of parameters). `resnet8x4` and
-`resnet32x4` have twice the channels in the stem and four times in the stages.
+Three stages of post-activation basic blocks behind a 3 x 3 stem. Shortcuts that change shape are a
+1 x 1 convolution with batch normalisation, as in the distillation literature (the paper's are free
+of parameters). `resnet8x4` and `resnet32x4` have twice the channels in the stem and four times in
+the stages.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +53,8 @@ class ResNet(Staged):
         in_chans: Channels of the images.
         global_pool: timm's name of the pooling.
         drop_rate: Share of the classifier's inputs dropped in training.
-        drop_path_rate: Chance that the last block is skipped in training, a sample; rises linearly from 0.
+        drop_path_rate: Chance that the last block is skipped in training, a sample; rises linearly
+            from 0.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A network in stages, a stem before and a classifier after them, with the conventions of timm's own networks."""
+"""A network in stages, a stem before and a classifier after them, with timm's conventions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -126,7 +126,7 @@ def widened(channels: Sequence[int], width: float) -> list[int]:
 
 
 def drop_paths(rate: float, blocks: int) -> list[list[float]]:
-    """Chance of each block of three stages of `blocks` blocks to be skipped, rising linearly from 0 to `rate`."""
+    """Chance to be skipped of each block in three stages, rising linearly from 0 to `rate`."""
     return cast(list[list[float]], calculate_drop_path_rates(rate, [blocks] * 3, stagewise=True))
 
 
@@ -139,7 +139,9 @@ def pretrained_cfg(first_conv: str, classifier: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def registered(family: type[Staged], name: str, module: str, **shape: Any) -> Callable[..., Staged]:  # noqa: ANN401
+def registered(
+    family: type[Staged], name: str, module: str, **shape: int | tuple[int, ...]
+) -> Callable[..., Staged]:
     """The entry function of one network of a family, known to timm as `name` from now on.
 
     Args:
@@ -149,11 +151,10 @@ def registered(family: type[Staged], name: str, module: str, **shape: Any) -> Ca
         shape: What tells this network from the others of its family.
     """
 
-    def build(pretrained: bool = False, **options: Any) -> Staged:  # noqa: ANN401 - timm's own options
+    def build(pretrained: bool = False, **options: Any) -> Staged:  # noqa: ANN401 - any of timm's
         features = {"feature_cls": "getter", "out_indices": tuple(range(1, 4))}
-        return build_model_with_cfg(
-            family, name, pretrained, feature_cfg=features, **(shape | options)
-        )
+        all_options: dict[str, Any] = shape | options
+        return build_model_with_cfg(family, name, pretrained, feature_cfg=features, **all_options)
 
     build.__name__ = build.__qualname__ = name
     build.__module__ = module

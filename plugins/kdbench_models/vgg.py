@@ -1,7 +1,8 @@
-"""Plain networks for small images (Simonyan & Zisserman 2015, arXiv:1409.1556), as distillation uses them.
+"""Plain networks for small images (Simonyan & Zisserman 2015, arXiv:1409.1556).
 
-Five stages of 3 x 3 convolutions with batch normalisation, max-pooling after each of the first three, global average
-pooling and one linear layer. timm's `vgg13` is the paper's own network, so the small one is `vgg13_cifar` here.
+Five stages of 3 x 3 convolutions with batch normalisation, max-pooling after each of the first
+three, global average pooling and one linear layer. timm's `vgg13` is the paper's own network, so
+the small one is `vgg13_cifar` here.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,8 @@
 """Wide residual networks for small images (Zagoruyko & Komodakis 2016, arXiv:1605.07146).
 
-`wrn_40_2` has 40 layers and twice the channels. Blocks are pre-activation; where one changes the number of channels,
-its shortcut, too, starts from the activated input. The maps of the stages are taken before the next activation.
+`wrn_40_2` has 40 layers and twice the channels. Blocks are pre-activation; where one changes the
+number of channels, its shortcut, too, starts from the activated input. The maps of the stages are
+taken before the next activation.
 """
 
 from collections.abc import Callable, Iterator
@@ -51,7 +52,8 @@ class WideResNet(Staged):
         in_chans: Channels of the images.
         global_pool: timm's name of the pooling.
         drop_rate: Share of the classifier's inputs dropped in training.
-        drop_path_rate: Chance that the last block is skipped in training, a sample; rises linearly from 0.
+        drop_path_rate: Chance that the last block is skipped in training, a sample; rises linearly
+            from 0.
     """
 
     def __init__(

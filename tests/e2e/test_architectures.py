@@ -1,7 +1,8 @@
-"""Every kind of network that timm has is read truly, or refused with a reason that is written down here.
+"""Every kind of network that timm has is read truly, or refused with a reason written down here.
 
-One or two of almost every module of timm, and all families of `kdbench_models`, at the image sizes that data sets have:
-8 x 8 and 28 x 28 gray, 32 x 32 and 224 x 224 colour. Small variants, batches of two, initial weights.
+One or two of almost every module of timm, and all families of `kdbench_models`, at the image sizes
+that data sets have: 8 x 8 and 28 x 28 gray, 32 x 32 and 224 x 224 colour. Small variants, batches
+    of two, initial weights.
 """
 
 import copy
@@ -25,28 +26,30 @@ DIGITS, CLOTHES, SMALL, PHOTO = (1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 224, 22
 
 READ = {
     DIGITS: [
-        "convnext_atto", "dla46x_c", "mobilenetv4_conv_small_035", "resnet18", "resnet8[width=0.5]", "test_efficientnet",
-        "test_nfnet", "test_vit", "vgg8[width=0.25]", "wrn_16_1",
+        "convnext_atto", "dla46x_c", "mobilenetv4_conv_small_035", "resnet18", "resnet8[width=0.5]",
+        "test_efficientnet", "test_nfnet", "test_vit", "vgg8[width=0.25]", "wrn_16_1",
     ],
     CLOTHES: [
-        "lcnet_035", "resnet14", "test_byobnet", "test_mambaout", "test_vit_relpos", "tiny_vit_5m_224",
-        "vit_tiny_patch16_224[img_size=32]",
+        "lcnet_035", "resnet14", "test_byobnet", "test_mambaout", "test_vit_relpos",
+        "tiny_vit_5m_224", "vit_tiny_patch16_224[img_size=32]",
     ],
     SMALL: [
-        "cait_xxs24_224", "coat_lite_tiny", "convit_tiny", "cpubone_nano", "cs3darknet_focus_s", "cspnext_tiny",
-        "deit_tiny_distilled_patch16_224", "deit_tiny_patch16_224", "densenet121", "dpn48b", "eca_botnext26ts_256",
-        "edgenext_xx_small", "efficientformerv2_s0", "efficientvit_b0", "efficientvit_m0", "ese_vovnet19b_slim_dw",
-        "fasternet_t0", "fastvit_t8", "gcvit_xxtiny", "ghostnet_050", "gmlp_ti16_224", "hardcorenas_a", "hgnetv2_b0",
-        "hrnet_w18_small", "iformer_t", "inception_next_atto", "lcnetv2_small", "legacy_seresnet18", "levit_128s",
-        "lowformer_b0", "mixer_s32_224", "mobilevit_xxs", "pit_ti_224", "poolformerv2_s12", "pvt_v2_b0", "regnetx_002",
-        "repghostnet_050", "repvit_m0_9", "resmlp_12_224", "resnest14d", "resnet20", "resnet8x4", "resnetv2_18",
-        "rexnet_100", "shvit_s1", "skresnet18", "starnet_s050", "swiftformer_xs", "swin_tiny_patch4_window7_224",
+        "cait_xxs24_224", "coat_lite_tiny", "convit_tiny", "cpubone_nano", "cs3darknet_focus_s",
+        "cspnext_tiny", "deit_tiny_distilled_patch16_224", "deit_tiny_patch16_224", "densenet121",
+        "dpn48b", "eca_botnext26ts_256", "edgenext_xx_small", "efficientformerv2_s0",
+        "efficientvit_b0", "efficientvit_m0", "ese_vovnet19b_slim_dw", "fasternet_t0", "fastvit_t8",
+        "gcvit_xxtiny", "ghostnet_050", "gmlp_ti16_224", "hardcorenas_a", "hgnetv2_b0",
+        "hrnet_w18_small", "iformer_t", "inception_next_atto", "lcnetv2_small", "legacy_seresnet18",
+        "levit_128s", "lowformer_b0", "mixer_s32_224", "mobilevit_xxs", "pit_ti_224",
+        "poolformerv2_s12", "pvt_v2_b0", "regnetx_002", "repghostnet_050", "repvit_m0_9",
+        "resmlp_12_224", "resnest14d", "resnet20", "resnet8x4", "resnetv2_18", "rexnet_100",
+        "shvit_s1", "skresnet18", "starnet_s050", "swiftformer_xs", "swin_tiny_patch4_window7_224",
         "test_coatnet", "test_convnext", "test_resnet", "vgg13_cifar[width=0.25]", "visformer_tiny",
         "vit_tiny_patch16_dinov3_qkvb", "vit_tiny_r_s16_p8_224", "wrn_40_1", "xcit_nano_12_p8_224",
     ],
     PHOTO: [
-        "crossvit_9_240", "efficientvit_m1", "mobilenetv3_small_050", "resnet8[width=0.25]", "test_vit2[img_size=224]",
-        "test_vit3", "vgg8[width=0.1]",
+        "crossvit_9_240", "efficientvit_m1", "mobilenetv3_small_050", "resnet8[width=0.25]",
+        "test_vit2[img_size=224]", "test_vit3", "vgg8[width=0.1]",
     ],
 }  # fmt: skip
 CASES = [
@@ -81,7 +84,7 @@ def images(shape: tuple[int, int, int]) -> Tensor:
 
 
 def check_answers(network: Network, x: Tensor) -> None:
-    """In evaluation: timm's own logits, the classifier's input, and maps that nothing later wrote into."""
+    """In evaluation: timm's own logits, the classifier's input, and maps that nobody wrote into."""
     network.eval()
     with torch.no_grad():
         said, bare = network(x, hints=True), network(x)
@@ -119,7 +122,7 @@ def check_shapes(network: Network, said: Outputs) -> None:
 
 
 def check_training(network: Network, x: Tensor) -> None:
-    """In training: timm's own logits of the same random numbers, and two steps of SGD with finite gradients."""
+    """In training: timm's own logits, and two steps of SGD with finite gradients."""
     network.train()
     with torch.no_grad():
         logits = []

@@ -1,4 +1,4 @@
-"""Metrics against numbers that are not ours: golden values of a published implementation, and torchmetrics."""
+"""Metrics against numbers not ours: values of a published implementation, and torchmetrics."""
 
 import json
 from pathlib import Path
@@ -14,9 +14,14 @@ CASES = json.loads((Path(__file__).parent / "golden" / "fidelity.json").read_tex
 
 
 def _inputs(case):
-    """Student logits, teacher logits and targets, drawn in this order from one stream of numpy's generator."""
-    stream, (rows, classes) = np.random.default_rng(case["seed"]), (case["shapes"]["B"], case["shapes"]["K"])
-    student, teacher = (stream.standard_normal((rows, classes)) * case["logit_scale"] for _ in range(2))
+    """Student logits, teacher logits and targets, drawn in this order from one numpy stream."""
+    stream, (rows, classes) = (
+        np.random.default_rng(case["seed"]),
+        (case["shapes"]["B"], case["shapes"]["K"]),
+    )
+    student, teacher = (
+        stream.standard_normal((rows, classes)) * case["logit_scale"] for _ in range(2)
+    )
     target = stream.integers(0, classes, rows)
     drawn = {"student_logits": student, "teacher_logits": teacher, "targets": target.astype(float)}
     for name, values in drawn.items():
@@ -27,7 +32,11 @@ def _inputs(case):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
 def test_metrics_equal_the_golden_values(case):
     student, teacher, target = _inputs(case)
-    golden, ours, match = case["values"], quality(student, target), fidelity(student, teacher, target)
+    golden, ours, match = (
+        case["values"],
+        quality(student, target),
+        fidelity(student, teacher, target),
+    )
     assert ours["accuracy"] == golden["student_accuracy"]
     assert quality(teacher, target)["accuracy"] == golden["teacher_accuracy"]
     assert ours["nll"] == pytest.approx(golden["nll"], rel=1e-9)
@@ -37,16 +46,30 @@ def test_metrics_equal_the_golden_values(case):
     assert match["kl"] == pytest.approx(golden["average_kl_teacher_student"], rel=1e-9)
 
 
-@pytest.mark.parametrize(("rows", "classes", "scale"), [(1003, 10, 1.0), (4099, 100, 2.0), (257, 2, 1.0), (41, 6, 0.1)])
+@pytest.mark.parametrize(
+    ("rows", "classes", "scale"), [(1003, 10, 1.0), (4099, 100, 2.0), (257, 2, 1.0), (41, 6, 0.1)]
+)
 def test_accuracy_and_calibration_equal_torchmetrics(rows, classes, scale):
     stream = torch.Generator().manual_seed(rows)
     logits = torch.randn(rows, classes, generator=stream) * scale
     target = torch.randint(classes, (rows,), generator=stream)
-    logits[torch.arange(rows), target] += scale  # better than chance, so that all bins hold something
-    ours, kind, p = quality(logits, target), {"num_classes": classes, "average": "micro"}, logits.softmax(1)
-    reference = classification.multiclass_calibration_error(p, target, num_classes=classes, n_bins=15, norm="l1")
+    logits[torch.arange(rows), target] += (
+        scale  # better than chance, so that all bins hold something
+    )
+    ours, kind, p = (
+        quality(logits, target),
+        {"num_classes": classes, "average": "micro"},
+        logits.softmax(1),
+    )
+    reference = classification.multiclass_calibration_error(
+        p, target, num_classes=classes, n_bins=15, norm="l1"
+    )
     assert ours["ece"] == pytest.approx(float(reference), abs=1e-6)
-    assert ours["accuracy"] == pytest.approx(float(classification.multiclass_accuracy(p, target, **kind)), abs=1e-6)
+    assert ours["accuracy"] == pytest.approx(
+        float(classification.multiclass_accuracy(p, target, **kind)), abs=1e-6
+    )
     top5 = classification.multiclass_accuracy(p, target, top_k=min(5, classes), **kind)
     assert ours["top5"] == pytest.approx(float(top5), abs=1e-6)
-    assert ours["nll"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, target)), rel=1e-5)
+    assert ours["nll"] == pytest.approx(
+        float(torch.nn.functional.cross_entropy(logits, target)), rel=1e-5
+    )

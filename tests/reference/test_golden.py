@@ -1,7 +1,8 @@
-"""Losses and gradients equal those that the authors' own code gave for the same random tensors, in float64.
+"""Losses and gradients equal those of the authors' own code for the same tensors, in float64.
 
-`golden/<method>.json` holds, a case each, the seed and shapes of the inputs and the reference's numbers; `inputs`
-draws the tensors again. The numbers were made with the code that each file names as its `source`.
+`golden/<method>.json` holds, a case each, the seed and shapes of the inputs and the reference's
+numbers; `inputs` draws the tensors again. The numbers were made with the code that each file names
+as its `source`.
 """
 
 import json
@@ -26,12 +27,14 @@ Case = dict[str, Any]
 
 def cases(method: str) -> list[Any]:
     """All cases of one method, ready to parametrize by."""
-    found = json.loads((Path(__file__).parent / "golden" / f"{method}.json").read_text(encoding="utf-8"))["cases"]
+    found = json.loads(
+        (Path(__file__).parent / "golden" / f"{method}.json").read_text(encoding="utf-8")
+    )["cases"]
     return [pytest.param(case, id=f"{method}-{case['case']}") for case in found]
 
 
 def inputs(case: Case) -> dict[str, Any]:
-    """The tensors of one case, drawn from one stream in a fixed order, checked against the recorded sums of squares."""
+    """The tensors of one case, drawn in a fixed order, checked by recorded sums of squares."""
     rng, shapes = np.random.default_rng(case["seed"]), case["shapes"]
     rows, classes = shapes["B"], shapes["K"]
     drawn: dict[str, Any] = {
@@ -41,7 +44,9 @@ def inputs(case: Case) -> dict[str, Any]:
         "student_features": [],
         "teacher_features": [],
     }
-    for stage in zip(shapes.get("student_features", ()), shapes.get("teacher_features", ()), strict=True):
+    for stage in zip(
+        shapes.get("student_features", ()), shapes.get("teacher_features", ()), strict=True
+    ):
         for role, shape in zip(("student_features", "teacher_features"), stage, strict=True):
             map_ = rng.standard_normal((rows, *shape))
             drawn[role].append(np.maximum(map_, 0) if case["activation"] == "relu" else map_)
@@ -50,20 +55,29 @@ def inputs(case: Case) -> dict[str, Any]:
             drawn[extra["name"]] = rng.integers(extra["low"], extra["high"], extra["shape"])
         else:
             assert extra["kind"] == "normal"
-            drawn[extra["name"]] = rng.standard_normal(extra["shape"]) * extra["scale"] + extra["shift"]
+            drawn[extra["name"]] = (
+                rng.standard_normal(extra["shape"]) * extra["scale"] + extra["shift"]
+            )
     assert not case["edits"]
     for name, expected in case["input_check"].items():
         values = drawn[name] if isinstance(expected, list) else [drawn[name]]
-        np.testing.assert_allclose([(v.astype(float) ** 2).sum() for v in values], np.ravel(expected), rtol=1e-12)
+        np.testing.assert_allclose(
+            [(v.astype(float) ** 2).sum() for v in values], np.ravel(expected), rtol=1e-12
+        )
     return {
-        n: [torch.from_numpy(f) for f in v] if isinstance(v, list) else torch.from_numpy(v) for n, v in drawn.items()
+        n: [torch.from_numpy(f) for f in v] if isinstance(v, list) else torch.from_numpy(v)
+        for n, v in drawn.items()
     }
 
 
 def batch(images: Tensor, target: Tensor) -> Batch:
     every = torch.ones(len(target), dtype=torch.bool)
     return Batch(
-        inputs=images, target=target, labelled=every, index=torch.arange(len(target)), progress=torch.tensor(0.0)
+        inputs=images,
+        target=target,
+        labelled=every,
+        index=torch.arange(len(target)),
+        progress=torch.tensor(0.0),
     )
 
 
@@ -74,7 +88,9 @@ def check_term(case: Case, term: Callable[[Outputs, Outputs, Batch], Tensor]) ->
     hints = tuple(map_.requires_grad_() for map_ in drawn["student_features"])
     empty = torch.zeros(len(logits), 0)
     student = Outputs(logits=logits, pooled=empty, hints=hints)
-    teacher = Outputs(logits=drawn["teacher_logits"], pooled=empty, hints=tuple(drawn["teacher_features"]))
+    teacher = Outputs(
+        logits=drawn["teacher_logits"], pooled=empty, hints=tuple(drawn["teacher_features"])
+    )
 
     loss = term(student, teacher, batch(empty, drawn["targets"]))
     gradients = torch.autograd.grad(loss, [logits, *hints], allow_unused=True)
@@ -82,8 +98,14 @@ def check_term(case: Case, term: Callable[[Outputs, Outputs, Batch], Tensor]) ->
     assert loss.dtype == torch.float64
     assert loss.item() == pytest.approx(case["loss"], rel=1e-9)
     norms = case["grad_l2"]
-    for gradient, norm in zip(gradients, [norms["student_logits"], *(norms["student_features"] or ())], strict=True):
-        assert norm is None if gradient is None else gradient.norm().item() == pytest.approx(norm, rel=1e-7)
+    for gradient, norm in zip(
+        gradients, [norms["student_logits"], *(norms["student_features"] or ())], strict=True
+    ):
+        assert (
+            norm is None
+            if gradient is None
+            else gradient.norm().item() == pytest.approx(norm, rel=1e-7)
+        )
     head_of = gradients[0] if case["grad_head_of"] == "student_logits" else gradients[-1]
     assert head_of is not None
     assert head_of.flatten()[:5].tolist() == pytest.approx(case["grad_head"], rel=1e-7)
@@ -92,19 +114,27 @@ def check_term(case: Case, term: Callable[[Outputs, Outputs, Batch], Tensor]) ->
 @pytest.mark.parametrize("case", cases("kd"))
 def test_kd_soft_term_is_the_reference_s(case: Case) -> None:
     method = KD(temperature=case["hyperparameters"]["T"], alpha=1.0)
-    check_term(case, lambda student, teacher, batch: method.loss(student, teacher, batch, None)["soft"])
+    check_term(
+        case, lambda student, teacher, batch: method.loss(student, teacher, batch, None)["soft"]
+    )
 
 
 @pytest.mark.parametrize("case", cases("at"))
 def test_at_attention_term_is_the_reference_s(case: Case) -> None:
     method = AT(weight=1.0, power=case["hyperparameters"]["p"])
-    check_term(case, lambda student, teacher, batch: method.loss(student, teacher, batch, None)["attention"])
+    check_term(
+        case,
+        lambda student, teacher, batch: method.loss(student, teacher, batch, None)["attention"],
+    )
 
 
 @pytest.mark.parametrize("case", cases("fitnet"))
 def test_fitnet_hint_term_is_the_reference_s(case: Case) -> None:
     method = FitNet(weight=1.0, hint=0)
-    check_term(case, lambda student, teacher, batch: method.loss(student, teacher, batch, nn.Identity())["hint"])
+    check_term(
+        case,
+        lambda student, teacher, batch: method.loss(student, teacher, batch, nn.Identity())["hint"],
+    )
 
 
 class Net(nn.Module):
@@ -114,7 +144,9 @@ class Net(nn.Module):
         super().__init__()
         width, inner = drawn[f"{role}_mlp.0.weight"].shape
         classes = len(drawn[f"{role}_mlp.2.bias"])
-        self.mlp = nn.Sequential(nn.Linear(inner, width), nn.Tanh(), nn.Linear(width, classes)).double()
+        self.mlp = nn.Sequential(
+            nn.Linear(inner, width), nn.Tanh(), nn.Linear(width, classes)
+        ).double()
         self.load_state_dict({name: drawn[f"{role}_{name}"] for name in self.state_dict()})
 
     def forward(self, images: Tensor) -> Outputs:
@@ -159,26 +191,36 @@ def flat(tensors: Any) -> Tensor:
 def test_metadistil_meta_gradient_and_pilot_are_the_reference_s(case: Case) -> None:
     drawn, given = inputs(case), case["hyperparameters"]
     method, rate = MetaDistil(temperature=given["T"], alpha=given["alpha"]), given["inner_lr"]
-    batches = [batch(drawn[f"x_train_{i}"], drawn[f"y_train_{i}"]) for i in range(given["train_batches"])]
+    batches = [
+        batch(drawn[f"x_train_{i}"], drawn[f"y_train_{i}"]) for i in range(given["train_batches"])
+    ]
     student, teacher = Net(drawn, "student"), Net(drawn, "teacher")
 
     def objective(data: Batch) -> Callable[[Tensor, Tensor], Tensor]:
         def total(z_s: Tensor, z_t: Tensor) -> Tensor:
             ours, theirs = (Outputs(logits=z, pooled=z) for z in (z_s, z_t))
-            return torch.stack(tuple(method.loss(ours, theirs, data, torch.zeros(())).values())).sum()
+            return torch.stack(
+                tuple(method.loss(ours, theirs, data, torch.zeros(())).values())
+            ).sum()
 
         return total
 
     def quiz_loss(weights: dict[str, Tensor]) -> Tensor:
         return F.cross_entropy(answer(student, weights, drawn["x_quiz_0"]), drawn["y_quiz_0"])
 
-    def after(data: Batch, judge: Callable[[dict[str, Tensor]], Tensor]) -> Callable[[dict[str, Tensor]], Tensor]:
-        """The loss `judge` of a student that first takes a step on `data` from a teacher that stays as it is."""
+    def after(
+        data: Batch, judge: Callable[[dict[str, Tensor]], Tensor]
+    ) -> Callable[[dict[str, Tensor]], Tensor]:
+        """The loss `judge` of a student after one step on `data`; the teacher stays."""
 
         def loss(weights: dict[str, Tensor]) -> Tensor:
-            total = objective(data)(answer(student, weights, data.inputs), teacher(data.inputs).logits.detach())
+            total = objective(data)(
+                answer(student, weights, data.inputs), teacher(data.inputs).logits.detach()
+            )
             slopes = torch.autograd.grad(total, tuple(weights.values()), create_graph=True)
-            return judge({n: w - rate * slope for (n, w), slope in zip(weights.items(), slopes, strict=True)})
+            return judge(
+                {n: w - rate * slope for (n, w), slope in zip(weights.items(), slopes, strict=True)}
+            )
 
         return loss
 
@@ -193,14 +235,20 @@ def test_metadistil_meta_gradient_and_pilot_are_the_reference_s(case: Case) -> N
         student.load_state_dict(lesson.pilot)
 
     assert lesson.quiz_loss.item() == pytest.approx(case["loss"], rel=1e-9)
-    assert flat(lesson.pilot.values()).norm().item() == pytest.approx(case["pilot_param_l2"], rel=1e-9)
-    assert lesson.pilot["mlp.2.weight"].flatten()[:5].tolist() == pytest.approx(case["pilot_head"], rel=1e-9)
+    assert flat(lesson.pilot.values()).norm().item() == pytest.approx(
+        case["pilot_param_l2"], rel=1e-9
+    )
+    assert lesson.pilot["mlp.2.weight"].flatten()[:5].tolist() == pytest.approx(
+        case["pilot_head"], rel=1e-9
+    )
     assert flat(gradients).norm().item() == pytest.approx(case["grad_l2"]["teacher"], rel=1e-7)
     by_name = dict(zip(dict(teacher.named_parameters()), gradients, strict=True))
     for name, norm in case["grad_l2"]["per_teacher_parameter"].items():
         assert by_name[name].norm().item() == pytest.approx(norm, rel=1e-7)
     assert case["grad_head_of"] == "teacher_mlp.2.weight"
-    assert by_name["mlp.2.weight"].flatten()[:5].tolist() == pytest.approx(case["grad_head"], rel=1e-7)
+    assert by_name["mlp.2.weight"].flatten()[:5].tolist() == pytest.approx(
+        case["grad_head"], rel=1e-7
+    )
 
 
 @pytest.mark.parametrize(
@@ -220,7 +268,11 @@ def test_metadistil_step_leaves_the_reference_s_weights(case: Case) -> None:
 
     method.step(loop, batch(drawn["x_train_0"], drawn["y_train_0"]), torch.zeros(()))
 
-    assert flat(loop.teacher.parameters()).norm().item() == pytest.approx(case["teacher_param_l2_after"], rel=1e-9)
-    assert flat(loop.student.parameters()).norm().item() == pytest.approx(case["student_param_l2_after"], rel=1e-9)
+    assert flat(loop.teacher.parameters()).norm().item() == pytest.approx(
+        case["teacher_param_l2_after"], rel=1e-9
+    )
+    assert flat(loop.student.parameters()).norm().item() == pytest.approx(
+        case["student_param_l2_after"], rel=1e-9
+    )
     head = dict(loop.student.named_parameters())["mlp.2.weight"].flatten()[:5].tolist()
     assert head == pytest.approx(case["student_head_after"], rel=1e-9)

@@ -11,7 +11,16 @@ import torch
 from torchvision.transforms.v2 import functional as vision
 
 from kdbench.api import DataSet, Rows
-from kdbench.data import Split, Views, check_views, decoded, derive_seed, open_split, open_splits, transfer_rows
+from kdbench.data import (
+    Split,
+    Views,
+    check_views,
+    decoded,
+    derive_seed,
+    open_split,
+    open_splits,
+    transfer_rows,
+)
 from kdbench.errors import ContractError, DataError, StoreError, UsageError
 from kdbench.record import TrainingProtocol
 
@@ -34,7 +43,10 @@ class CountedRows(Rows):
             raise self.data.error
         channels, height, width = SHAPE
         return np.stack(
-            [np.random.default_rng(row).integers(0, 256, (height, width, channels), np.uint8) for row in rows]
+            [
+                np.random.default_rng(row).integers(0, 256, (height, width, channels), np.uint8)
+                for row in rows
+            ]
         )
 
 
@@ -81,7 +93,7 @@ def entry(tmp_path, name):
     return found
 
 
-# --- decoding once -------------------------------------------------------------------------------------------------
+# --- decoding once --------------------------------------------------------------------------------
 
 
 def test_a_split_has_the_pixels_and_labels_of_its_rows_in_order(train):
@@ -132,7 +144,9 @@ def test_changed_content_is_decoded_anew(train, data):
     assert data.decoded == [0, 1, 2, 0, 1, 2]
 
 
-@pytest.mark.parametrize("harm", ["truncated", "changed", "no sidecar", "empty sidecar", "other shape"])
+@pytest.mark.parametrize(
+    "harm", ["truncated", "changed", "no sidecar", "empty sidecar", "other shape"]
+)
 def test_a_torn_or_changed_entry_is_decoded_again(train, data, tmp_path, harm, caplog):
     digest = train(range(4)).digest
     folder = entry(tmp_path, "0-4")
@@ -212,14 +226,16 @@ def test_an_unwritable_cache_is_named(data, tmp_path):
 
 
 def test_a_split_too_big_for_memory_is_refused_before_decoding(train, data, monkeypatch):
-    monkeypatch.setattr(decoded.os, "sysconf", {"SC_PHYS_PAGES": 10, "SC_PAGE_SIZE": 4096}.__getitem__)
+    monkeypatch.setattr(
+        decoded.os, "sysconf", {"SC_PHYS_PAGES": 10, "SC_PAGE_SIZE": 4096}.__getitem__
+    )
     with pytest.raises(DataError, match="GiB may be used"):
         train()
     assert data.decoded == []
     assert len(train(range(200))) == 200  # 18,000 of 20,480 bytes
 
 
-# --- what a data set must keep -------------------------------------------------------------------------------------
+# --- what a data set must keep --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rows", [range(701), slice(5, 5), range(0, 10, 2), range(-3, 4)])
@@ -244,7 +260,7 @@ def test_images_of_another_shape_break_the_contract(train, data):
         train(range(2))
 
 
-# --- splits --------------------------------------------------------------------------------------------------------
+# --- splits ---------------------------------------------------------------------------------------
 
 
 def test_validation_is_cut_from_the_end_of_train_and_everything_is_lazy(data, tmp_path):
@@ -266,7 +282,9 @@ def test_without_validation_rows_train_is_whole(data, tmp_path):
 @pytest.mark.parametrize(("validation_rows", "rows"), [(700, None), (600, 101), (0, 701), (0, 0)])
 def test_more_rows_than_declared_are_a_usage_error(data, tmp_path, validation_rows, rows):
     with pytest.raises(UsageError, match="has 700"):
-        open_splits(data, "counted", root="", cache=tmp_path, validation_rows=validation_rows, rows=rows)
+        open_splits(
+            data, "counted", root="", cache=tmp_path, validation_rows=validation_rows, rows=rows
+        )
 
 
 def test_the_quiz_split_is_the_end_of_the_transfer_set():
@@ -274,24 +292,29 @@ def test_the_quiz_split_is_the_end_of_the_transfer_set():
     assert transfer_rows(50, None, 0.0) == (range(50), range(50, 50))
 
 
-@pytest.mark.parametrize(("n_train", "rows", "quiz"), [(100, 101, 0.0), (10, 4, 0.9), (10, 4, 0.01)])
+@pytest.mark.parametrize(
+    ("n_train", "rows", "quiz"), [(100, 101, 0.0), (10, 4, 0.9), (10, 4, 0.01)]
+)
 def test_impossible_transfer_sets_are_usage_errors(n_train, rows, quiz):
     with pytest.raises(UsageError):
         transfer_rows(n_train, rows, quiz)
 
 
-# --- seeds ---------------------------------------------------------------------------------------------------------
+# --- seeds ----------------------------------------------------------------------------------------
 
 
 def test_seeds_differ_by_seed_name_and_counter_and_never_change():
-    seeds = [derive_seed(*key) for key in [(0,), (1,), (0, "a"), (0, "b"), (0, "a", 1), (0, "a", "1"), (0, "a,1")]]
+    seeds = [
+        derive_seed(*key)
+        for key in [(0,), (1,), (0, "a"), (0, "b"), (0, "a", 1), (0, "a", "1"), (0, "a,1")]
+    ]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
     text = hashlib.sha256(json.dumps([7, "order", 3], separators=(",", ":")).encode()).hexdigest()
     assert derive_seed(7, "order", 3) == int(text[:16], 16) // 2 == GOLDEN_SEED
 
 
-# --- views ---------------------------------------------------------------------------------------------------------
+# --- views ----------------------------------------------------------------------------------------
 
 
 def some_split(rows=60, channels=3, height=9, width=7):
@@ -344,7 +367,9 @@ def test_all_views_are_drawn_equally_often():
     counts = torch.bincount(drawn.ids(0), minlength=drawn.per_row).double()
     expected = 20_000 / 18
     assert drawn.per_row == len(counts) == 18
-    assert ((counts - expected) ** 2 / expected).sum() < 40.8  # chi-square, 17 degrees of freedom, p = 0.001
+    assert (
+        (counts - expected) ** 2 / expected
+    ).sum() < 40.8  # chi-square, 17 degrees of freedom, p = 0.001
 
 
 def test_the_order_is_a_permutation_that_changes_with_the_epoch_and_the_seed():
@@ -355,11 +380,15 @@ def test_the_order_is_a_permutation_that_changes_with_the_epoch_and_the_seed():
 
 
 def test_leaving_rows_out_keeps_the_order_of_the_others():
-    assert views(rows=range(50)).order(2).tolist() == [row for row in views().order(2).tolist() if row < 50]
+    assert views(rows=range(50)).order(2).tolist() == [
+        row for row in views().order(2).tolist() if row < 50
+    ]
 
 
 def test_the_order_does_not_depend_on_the_views():
-    assert views(flip=False, shift=0).order(0).tolist() == views(flip=True, shift=2).order(0).tolist()
+    assert (
+        views(flip=False, shift=0).order(0).tolist() == views(flip=True, shift=2).order(0).tolist()
+    )
 
 
 def test_plain_rows_are_the_images_themselves_in_unit_range():
@@ -379,7 +408,9 @@ def test_rows_that_take_no_part_are_refused(row):
 
 
 def test_padded_pixels_that_exceed_memory_are_refused(monkeypatch):
-    monkeypatch.setattr(decoded.os, "sysconf", {"SC_PHYS_PAGES": 1, "SC_PAGE_SIZE": 4096}.__getitem__)
+    monkeypatch.setattr(
+        decoded.os, "sysconf", {"SC_PHYS_PAGES": 1, "SC_PAGE_SIZE": 4096}.__getitem__
+    )
     with pytest.raises(DataError, match="the padded transfer set"):
         views()
 

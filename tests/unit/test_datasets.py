@@ -29,13 +29,18 @@ def pixels(row, channels=3, height=4, width=5):
 
 def encoded(array, kind="PNG"):
     file = io.BytesIO()
-    Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(file, kind, lossless=True)
+    Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(
+        file, kind, lossless=True
+    )
     return file.getvalue()
 
 
 def write(path, images, labels, *, image="image", label="label", names=None, group=4):
     """A Parquet file in the hub's schema, in row groups of `group`."""
-    features = {image: datasets.Image(), label: datasets.ClassLabel(names=names) if names else datasets.Value("int64")}
+    features = {
+        image: datasets.Image(),
+        label: datasets.ClassLabel(names=names) if names else datasets.Value("int64"),
+    }
     cells = [{"bytes": data, "path": None} for data in images]
     kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     table = pa.table({image: pa.array(cells, kind), label: pa.array(labels, pa.int64())})
@@ -64,8 +69,18 @@ def root(tmp_path):
     folder, columns = tmp_path / "root" / "tiny", {"image": "img", "label": "fine_label"}
     for shard, part in enumerate((range(5), range(5, 9))):
         images = [encoded(pixels(row)) for row in part]
-        write(folder / f"train-0000{shard}-of-00002.parquet", images, [row % 3 for row in part], **columns)
-    write(folder / "test.parquet", [encoded(pixels(row)) for row in (20, 21, 22)], [0, 1, 2], **columns)
+        write(
+            folder / f"train-0000{shard}-of-00002.parquet",
+            images,
+            [row % 3 for row in part],
+            **columns,
+        )
+    write(
+        folder / "test.parquet",
+        [encoded(pixels(row)) for row in (20, 21, 22)],
+        [0, 1, 2],
+        **columns,
+    )
     return tmp_path / "root"
 
 
@@ -78,11 +93,13 @@ def folder(tmp_path):
     return made
 
 
-# --- facts ---------------------------------------------------------------------------------------------------------
+# --- facts ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "data", [Digits(), CIFAR10(), CIFAR100(), MNIST(), FashionMNIST()], ids=lambda d: type(d).__name__
+    "data",
+    [Digits(), CIFAR10(), CIFAR100(), MNIST(), FashionMNIST()],
+    ids=lambda d: type(d).__name__,
 )
 def test_facts_agree_with_each_other(data):
     assert isinstance(data, DataSet)
@@ -97,16 +114,26 @@ def test_facts_agree_with_each_other(data):
 def test_cifar100_has_twenty_groups_of_five_classes():
     tree, names = CIFAR100().class_tree, CIFAR100().class_names
     assert np.bincount(tree).tolist() == [5] * 20
-    fish = {name for name, group in zip(names, tree, strict=True) if group == tree[names.index("shark")]}
+    fish = {
+        name for name, group in zip(names, tree, strict=True) if group == tree[names.index("shark")]
+    }
     assert fish == {"aquarium_fish", "flatfish", "ray", "shark", "trout"}
 
 
 def test_only_images_whose_mirror_keeps_its_class_are_mirrored():
-    flips = {name: data.flips for module in (digits, hub) for name, data in module.kdbench_datasets()}
-    assert flips == {"digits": False, "mnist": False, "cifar10": True, "cifar100": True, "fashion_mnist": True}
+    flips = {
+        name: data.flips for module in (digits, hub) for name, data in module.kdbench_datasets()
+    }
+    assert flips == {
+        "digits": False,
+        "mnist": False,
+        "cifar10": True,
+        "cifar100": True,
+        "fashion_mnist": True,
+    }
 
 
-# --- digits --------------------------------------------------------------------------------------------------------
+# --- digits ---------------------------------------------------------------------------------------
 
 
 def test_the_digits_are_all_of_scikit_learns_and_no_row_twice():
@@ -115,7 +142,9 @@ def test_the_digits_are_all_of_scikit_learns_and_no_row_twice():
     train, test = (Digits().load("", split) for split in ("train", "test"))
     both = np.concatenate([train.images(range(900)), test.images(range(897))]).reshape(-1, 64)
     raw = load_digits().data
-    assert sorted(map(bytes, both)) == sorted(map(bytes, np.floor(raw * 255 / 16 + 0.5).astype(np.uint8)))
+    assert sorted(map(bytes, both)) == sorted(
+        map(bytes, np.floor(raw * 255 / 16 + 0.5).astype(np.uint8))
+    )
     assert len(set(map(bytes, both))) == len(both) == 1797
 
 
@@ -137,7 +166,7 @@ def test_the_digits_order_never_changes():
     assert Digits().load("", "test").digest[:16] == GOLDEN_TEST
 
 
-# --- hub -----------------------------------------------------------------------------------------------------------
+# --- hub ------------------------------------------------------------------------------------------
 
 
 def test_rows_come_from_all_shards_in_order(root):
@@ -152,7 +181,9 @@ def test_only_row_groups_with_asked_for_rows_are_read(root, monkeypatch):
     train, read = Tiny().load(str(root), "train"), []
     real = pq.ParquetFile.read_row_group
     monkeypatch.setattr(
-        pq.ParquetFile, "read_row_group", lambda self, g, columns: read.append(g) or real(self, g, columns)
+        pq.ParquetFile,
+        "read_row_group",
+        lambda self, g, columns: read.append(g) or real(self, g, columns),
     )
     train.images([1, 2])
     train.images([3, 0])
@@ -176,13 +207,21 @@ def test_the_digest_follows_the_content_not_the_place(root, tmp_path):
     shutil.copytree(root, tmp_path / "copy")
     assert Tiny().load(str(tmp_path / "copy"), "train").digest == digest
     file = tmp_path / "copy/tiny/train-00000-of-00002.parquet"
-    write(file, [encoded(pixels(row)) for row in range(1, 6)], [0, 1, 2, 0, 1], image="img", label="fine_label")
+    write(
+        file,
+        [encoded(pixels(row)) for row in range(1, 6)],
+        [0, 1, 2, 0, 1],
+        image="img",
+        label="fine_label",
+    )
     assert Tiny().load(str(tmp_path / "copy"), "train").digest != digest
 
 
 def cache_on_hub(root, hub_cache, tmp_path, splits=("train", "test")):
     """What `load_dataset("someone/tiny")` leaves in the cache of `datasets`."""
-    files = {split: [str(file) for file in sorted((root / "tiny").glob(f"{split}*"))] for split in splits}
+    files = {
+        split: [str(file) for file in sorted((root / "tiny").glob(f"{split}*"))] for split in splits
+    }
     datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "made"))
     (made,) = [path for path in (tmp_path / "made/parquet").glob("*/0.0.0/*") if path.is_dir()]
     shutil.copytree(made, hub_cache / "someone___tiny/default/0.0.0/0123456789abcdef")
@@ -244,7 +283,10 @@ def test_prepare_fetches_each_missing_split_once(tmp_path, monkeypatch, root):
     assert fetched == [("someone/tiny", "train"), ("someone/tiny", "test")]
     train = Tiny().load(str(tmp_path / "new"), "train")
     assert np.array_equal(train.images(range(9)), np.stack([pixels(row) for row in range(9)]))
-    assert sorted(path.name for path in (tmp_path / "new/tiny").iterdir()) == ["test.parquet", "train.parquet"]
+    assert sorted(path.name for path in (tmp_path / "new/tiny").iterdir()) == [
+        "test.parquet",
+        "train.parquet",
+    ]
 
 
 def test_prepare_without_a_network_says_what_to_do(tmp_path):
@@ -276,7 +318,13 @@ def test_a_truncated_file_is_named(root):
 def test_a_broken_image_is_named_by_its_row(root):
     images = [encoded(pixels(row)) for row in range(5)]
     file = root / "tiny/train-00000-of-00002.parquet"
-    write(file, [*images[:3], images[3][:60], images[4]], [0, 1, 2, 0, 1], image="img", label="fine_label")
+    write(
+        file,
+        [*images[:3], images[3][:60], images[4]],
+        [0, 1, 2, 0, 1],
+        image="img",
+        label="fine_label",
+    )
     refused(root, "tiny: row 3 cannot be decoded")
     write(file, [*images[:4], None], [0, 1, 2, 0, 1], image="img", label="fine_label")
     refused(root, "tiny: row 4 has no image")
@@ -307,13 +355,17 @@ def test_a_class_without_a_training_row_is_refused(tmp_path):
     refused(tmp_path, "class 1 has no row in the train split")
 
 
-# --- a user's own folder -------------------------------------------------------------------------------------------
+# --- a user's own folder --------------------------------------------------------------------------
 
 
 def test_the_facts_of_a_folder_are_read_from_it(folder):
     data = replace(dict(parquet.kdbench_datasets())["parquet"], path=str(folder))
     stacked = np.stack([pixels(row) for row in range(6)]) / 255
-    assert (data.num_classes, data.class_names, dict(data.sizes)) == (3, ("0", "1", "2"), {"train": 6, "test": 3})
+    assert (data.num_classes, data.class_names, dict(data.sizes)) == (
+        3,
+        ("0", "1", "2"),
+        {"train": 6, "test": 3},
+    )
     assert (data.image_shape, data.flips, data.class_tree) == ((3, 4, 5), False, None)
     assert data.mean == pytest.approx(stacked.mean((0, 1, 2)), abs=1e-12)
     assert data.std == pytest.approx(stacked.std((0, 1, 2)), abs=1e-12)
@@ -329,14 +381,23 @@ def test_class_names_come_from_the_class_label(folder):
 
 @pytest.mark.usefixtures("quiet")
 def test_a_folder_that_datasets_wrote_is_read(tmp_path):
-    features = datasets.Features({"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["a", "b"])})
+    features = datasets.Features(
+        {"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["a", "b"])}
+    )
     for split in ("train", "test"):
-        cells = {"picture": [Image.fromarray(pixels(row)) for row in range(4)], "kind": [0, 1, 0, 1]}
+        cells = {
+            "picture": [Image.fromarray(pixels(row)) for row in range(4)],
+            "kind": [0, 1, 0, 1],
+        }
         (tmp_path / "own").mkdir(exist_ok=True)
-        datasets.Dataset.from_dict(cells, features=features).to_parquet(tmp_path / f"own/{split}.parquet")
+        datasets.Dataset.from_dict(cells, features=features).to_parquet(
+            tmp_path / f"own/{split}.parquet"
+        )
     data = Parquet(path=str(tmp_path / "own"))
     assert data.class_names == ("a", "b")
-    assert np.array_equal(data.load("", "train").images(range(4)), np.stack([pixels(row) for row in range(4)]))
+    assert np.array_equal(
+        data.load("", "train").images(range(4)), np.stack([pixels(row) for row in range(4)])
+    )
 
 
 def test_the_identity_is_name_and_content_never_the_path(folder, tmp_path):

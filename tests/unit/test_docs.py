@@ -19,7 +19,9 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 def modules(package: str) -> list[str]:
     root = Path(str(files(package)))
     paths = (path.relative_to(root.parent).with_suffix("") for path in sorted(root.rglob("*.py")))
-    return [".".join(path.parts).removesuffix(".__init__") for path in paths if path.name != "__main__"]
+    return [
+        ".".join(path.parts).removesuffix(".__init__") for path in paths if path.name != "__main__"
+    ]
 
 
 EXAMPLES = [
@@ -54,7 +56,9 @@ def test_the_method_in_the_readme_is_the_one_that_ships(kdbench_root: Path) -> N
     student, teacher, rows = outputs(), outputs(), batch()
     shown = yielded(source)["mykd"].loss(student, teacher, rows, None)
     shipped = KD().loss(student, teacher, rows, None)
-    assert {name: term.item() for name, term in shown.items()} == {name: term.item() for name, term in shipped.items()}
+    assert {name: term.item() for name, term in shown.items()} == {
+        name: term.item() for name, term in shipped.items()
+    }
 
 
 def test_the_loss_in_the_tutorial_vanishes_for_a_student_with_the_teacher_s_logits_up_to_scale_and_shift(
@@ -63,21 +67,29 @@ def test_the_loss_in_the_tutorial_vanishes_for_a_student_with_the_teacher_s_logi
     source = PYTHON.findall((kdbench_root / "docs" / "adding-a-method.md").read_text("utf-8"))[0]
     method, teacher = yielded(source)["directions"], outputs()
     student = Outputs(logits=3 * teacher.logits + 1, pooled=teacher.pooled)
-    assert method.loss(student, teacher, batch(), None)["cosine"].item() == pytest.approx(0, abs=1e-6)
+    assert method.loss(student, teacher, batch(), None)["cosine"].item() == pytest.approx(
+        0, abs=1e-6
+    )
     assert method.loss(outputs(), teacher, batch(), None)["cosine"].item() > 0.1
 
 
 def test_the_tutorial_s_check_of_a_loss_runs_as_it_stands(
     kdbench_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = PYTHON.findall((kdbench_root / "docs" / "adding-a-method.md").read_text("utf-8"))[:2]
+    first, second = PYTHON.findall(
+        (kdbench_root / "docs" / "adding-a-method.md").read_text("utf-8")
+    )[:2]
     exec(first + second, {"__name__": "example"})
     assert "cosine" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs"])
 def test_links_lead_somewhere(page: str, kdbench_root: Path) -> None:
-    pages = [kdbench_root / page] if page.endswith(".md") else sorted((kdbench_root / page).glob("*.md"))
+    pages = (
+        [kdbench_root / page]
+        if page.endswith(".md")
+        else sorted((kdbench_root / page).glob("*.md"))
+    )
     assert pages
     links = [(path, link) for path in pages for link in LINK.findall(path.read_text("utf-8"))]
     assert [(path.name, link) for path, link in links if not (path.parent / link).exists()] == []

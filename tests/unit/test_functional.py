@@ -1,4 +1,4 @@
-"""Each function equals its formula written out row by row, and stays finite and in float32 where inputs are narrow."""
+"""Each function equals its formula row by row, finite and in float32 where inputs are narrow."""
 
 import math
 
@@ -28,7 +28,9 @@ def test_softened_kl_is_the_mean_over_rows_of_the_sum_over_classes(temperature: 
         e_s, e_t = ([math.exp(z / temperature) for z in row] for row in (z_s, z_t))
         p_s, p_t = ([e / sum(row) for e in row] for row in (e_s, e_t))
         total += sum(t * math.log(t / s) for s, t in zip(p_s, p_t, strict=True))
-    assert softened_kl(student, teacher, temperature).item() == pytest.approx(temperature**2 * total / 5, rel=1e-12)
+    assert softened_kl(student, teacher, temperature).item() == pytest.approx(
+        temperature**2 * total / 5, rel=1e-12
+    )
 
 
 def test_softened_kl_of_a_network_with_itself_is_zero() -> None:
@@ -49,15 +51,29 @@ def test_softened_kl_gives_gradients_to_student_teacher_and_temperature() -> Non
 
 
 def test_softened_kl_takes_one_temperature_a_row() -> None:
-    student, teacher, temperatures = logits(3, 4, 1), logits(3, 4, 2), torch.tensor([[1.0], [2.0], [5.0]])
-    rows = [softened_kl(student[i : i + 1], teacher[i : i + 1], temperatures[i].item()) for i in range(3)]
-    torch.testing.assert_close(softened_kl(student, teacher, temperatures), torch.stack(rows).mean())
+    student, teacher, temperatures = (
+        logits(3, 4, 1),
+        logits(3, 4, 2),
+        torch.tensor([[1.0], [2.0], [5.0]]),
+    )
+    rows = [
+        softened_kl(student[i : i + 1], teacher[i : i + 1], temperatures[i].item())
+        for i in range(3)
+    ]
+    torch.testing.assert_close(
+        softened_kl(student, teacher, temperatures), torch.stack(rows).mean()
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
 @pytest.mark.parametrize("dtype", NARROW)
-def test_saturated_narrow_logits_give_finite_float32_losses_and_gradients(dtype: torch.dtype, classes: int) -> None:
-    student, teacher = torch.full((2, classes), -200.0, dtype=dtype), torch.full((2, classes), -200.0, dtype=dtype)
+def test_saturated_narrow_logits_give_finite_float32_losses_and_gradients(
+    dtype: torch.dtype, classes: int
+) -> None:
+    student, teacher = (
+        torch.full((2, classes), -200.0, dtype=dtype),
+        torch.full((2, classes), -200.0, dtype=dtype),
+    )
     student[:, 0], teacher[:, -1] = 200, 200
     student.requires_grad_()
     for loss in (
@@ -90,7 +106,9 @@ def test_cross_entropy_is_the_mean_over_labelled_rows_alone() -> None:
 
 def test_cross_entropy_equals_torch_s_where_every_row_has_a_label() -> None:
     scores, target = logits(64, 100, dtype=torch.float32), torch.arange(64)
-    assert torch.equal(cross_entropy(scores, target, every(64)), torch.nn.functional.cross_entropy(scores, target))
+    assert torch.equal(
+        cross_entropy(scores, target, every(64)), torch.nn.functional.cross_entropy(scores, target)
+    )
 
 
 def test_cross_entropy_without_any_label_is_zero_and_pulls_nowhere() -> None:
@@ -104,7 +122,12 @@ def test_cross_entropy_without_any_label_is_zero_and_pulls_nowhere() -> None:
 
 @pytest.mark.parametrize(
     ("first", "second", "size"),
-    [((8, 8), (4, 4), (4, 4)), ((4, 4), (8, 8), (4, 4)), ((7, 3), (5, 6), (5, 3)), ((5, 5), (5, 5), (5, 5))],
+    [
+        ((8, 8), (4, 4), (4, 4)),
+        ((4, 4), (8, 8), (4, 4)),
+        ((7, 3), (5, 6), (5, 3)),
+        ((5, 5), (5, 5), (5, 5)),
+    ],
 )
 def test_pooled_alike_gives_the_smaller_height_and_the_smaller_width(
     first: tuple[int, int], second: tuple[int, int], size: tuple[int, int]

@@ -29,34 +29,51 @@ ACCURACY = {"scratch": (0.80, 0.82, 0.81), "kd": (0.84, 0.85, 0.86), "dkd": (0.8
 SPEC = BoardSpec(suite="toy", title="Toy", baselines=("scratch", "kd"))
 
 
-def record(method="kd", seed=0, accuracy=0.85, *, quiz=0.0, status="ok", created="2026-01-01T00:00:00Z", **changes):
-    """A record that says `accuracy`; `changes` reach into protocol, question, cost or record by name."""
-    protocol = TrainingProtocol(epochs=60, batch_size=32, learning_rate=0.05, budget=changes.pop("budget", 1.0))
+def record(
+    method="kd",
+    seed=0,
+    accuracy=0.85,
+    *,
+    quiz=0.0,
+    status="ok",
+    created="2026-01-01T00:00:00Z",
+    **changes,
+):
+    """A record that says `accuracy`; `changes` reach protocol, question, cost or record by name."""
+    protocol = TrainingProtocol(
+        epochs=60, batch_size=32, learning_rate=0.05, budget=changes.pop("budget", 1.0)
+    )
     question = Question(
         dataset=changes.pop("dataset", "digits"), teacher=changes.pop("teacher_name", "resnet8"),
-        student="resnet8[width=0.5]", method=method, hyperparameters=changes.pop("hyperparameters", {"alpha": 0.9}),
+        student="resnet8[width=0.5]", method=method,
+        hyperparameters=changes.pop("hyperparameters", {"alpha": 0.9}),
         teacher_protocol=TeacherProtocol(**protocol.model_dump(), seed=changes.pop("teacher_seed", 0)),
-        protocol=protocol, quiz=quiz, evaluation=Evaluation(**changes.pop("evaluation", {})), seed=seed,
+        protocol=protocol, quiz=quiz, evaluation=Evaluation(**changes.pop("evaluation", {})),
+        seed=seed,
     )  # fmt: skip
-    here = {"python": "3.12", "torch": "2.11.0", "timm": "1.0.20", "kdbench": "0.1", "device": "cpu"}
+    here = {
+        "python": "3.12",
+        "torch": "2.11.0",
+        "timm": "1.0.20",
+        "kdbench": "0.1",
+        "device": "cpu",
+    }
     here |= {"device_name": "a CPU", "capability": "AVX2", "threads": 1, "platform": "Linux x86_64"}
     cost = {
-        "step_ms": 12.3, "parts_ms": {"student": 12.3}, "images_per_second": 2600.0, "overhead": 1.2,
-        "overhead_interval": (1.1, 1.3), "rounds": 9, "teacher_passes": 1.0, "training_parameters": 0,
-        "peak_memory_mb": 100.0,
+        "step_ms": 12.3, "parts_ms": {"student": 12.3}, "images_per_second": 2600.0,
+        "overhead": 1.2, "overhead_interval": (1.1, 1.3), "rounds": 9, "teacher_passes": 1.0,
+        "training_parameters": 0, "peak_memory_mb": 100.0,
     }  # fmt: skip
     filled = {
         "rows": 180 if quiz else 200, "quality": {"accuracy": accuracy, "ece": 0.05, "nll": 0.4},
         "fidelity": {"test": {"agreement": 0.9, "kl": 0.125}, "transfer": {"agreement": 0.95, "kl": 0.05}},
         "teacher": Card(weights="ab" * 32, parameters=78042, multiply_adds=1_234_567, quality={"accuracy": 0.9694}),
-        "deployed": Deployed(
-            network="resnet8", options={"width": 0.5}, weights="cd" * 32, parameters=19_770, multiply_adds=400_000,
-            latency_ms=0.512, throughput=9876.7,
-        ),
+        "deployed": Deployed( network="resnet8", options={"width": 0.5}, weights="cd" * 32, parameters=19_770, multiply_adds=400_000, latency_ms=0.512, throughput=9876.7, ),
         "cost": Cost(**cost | changes.pop("cost", {})),
     }  # fmt: skip
     return Record(
-        status=status, question=question, suite="toy", origin=Origin(distribution="kdbench", version="0.1"),
+        status=status, question=question, suite="toy",
+        origin=Origin(distribution="kdbench", version="0.1"),
         fingerprints=Fingerprints(question=question.fingerprint, code="c" * 64, environment="e" * 64),
         settings=changes.pop("settings", "paper"), created=created,
         environment=Environment(**here | changes.pop("environment", {})),
@@ -66,7 +83,9 @@ def record(method="kd", seed=0, accuracy=0.85, *, quiz=0.0, status="ok", created
 
 def records(accuracy=ACCURACY, **changes):
     return [
-        record(name, seed, value, **changes) for name, values in accuracy.items() for seed, value in enumerate(values)
+        record(name, seed, value, **changes)
+        for name, values in accuracy.items()
+        for seed, value in enumerate(values)
     ]
 
 
@@ -88,7 +107,9 @@ def test_rows_are_sorted_by_accuracy_with_means_t_intervals_and_paired_gains():
     assert dkd.metrics["accuracy"].half == pytest.approx(half)
     differences = [0.03, 0.04, 0.04]
     assert dkd.gains["scratch"].mean == pytest.approx(sum(differences) / 3)
-    assert dkd.gains["scratch"].half == pytest.approx(scipy.stats.t.ppf(0.975, 2) * scipy.stats.sem(differences))
+    assert dkd.gains["scratch"].half == pytest.approx(
+        scipy.stats.t.ppf(0.975, 2) * scipy.stats.sem(differences)
+    )
     assert set(named(table)["scratch"].gains) == {"kd"}
 
 
@@ -97,8 +118,9 @@ def test_markdown_says_percent_points_and_intervals():
     row = next(line for line in text.splitlines() if line.startswith("| dkd"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == [
-        "dkd", "84.67 ± 3.79", "+3.67 ± 1.43", "-0.33 ± 2.87", "90.00 (identical)", "0.1250 (identical)",
-        "0.0500 (identical)", "12.3", "1.20 (identical)", "2,600", "0.512", "9,877", "19,770", "3", "paper",
+        "dkd", "84.67 ± 3.79", "+3.67 ± 1.43", "-0.33 ± 2.87", "90.00 (identical)",
+        "0.1250 (identical)", "0.0500 (identical)", "12.3", "1.20 (identical)", "2,600", "0.512",
+        "9,877", "19,770", "3", "paper",
     ]  # fmt: skip
     assert "| **kd** " in text and "| **scratch** " in text
     assert (
@@ -110,7 +132,9 @@ def test_markdown_says_percent_points_and_intervals():
         "60 epochs of batch 32, SGD with momentum 0.9, weight decay 0, learning rate 0.05 falling along a cosine"
         in text
     )
-    assert "a CPU (cpu, AVX2), 1 thread, Linux x86\\_64, torch 2.11.0" in text.replace("x86_64", "x86\\_64")
+    assert "a CPU (cpu, AVX2), 1 thread, Linux x86\\_64, torch 2.11.0" in text.replace(
+        "x86_64", "x86\\_64"
+    )
 
 
 def test_every_line_of_a_table_has_as_many_cells_as_its_header():
@@ -121,7 +145,11 @@ def test_every_line_of_a_table_has_as_many_cells_as_its_header():
 
 
 def test_the_same_records_give_the_same_bytes_in_any_order_locale_and_time_zone(tmp_path):
-    many = records() + records({"scratch": (0.7, 0.8), "kd": (0.8, 0.9)}, quiz=0.1) + [record("at", 0, status="oom")]
+    many = (
+        records()
+        + records({"scratch": (0.7, 0.8), "kd": (0.8, 0.9)}, quiz=0.1)
+        + [record("at", 0, status="oom")]
+    )
     shuffled = many * 2
     random.Random(0).shuffle(shuffled)
     one, two = build(many, SPEC), build(shuffled, SPEC)
@@ -131,7 +159,9 @@ def test_the_same_records_give_the_same_bytes_in_any_order_locale_and_time_zone(
         two.json(),
         two.console(),
     )
-    (tmp_path / "records.json").write_text(json.dumps([item.model_dump(mode="json") for item in many]), "utf-8")
+    (tmp_path / "records.json").write_text(
+        json.dumps([item.model_dump(mode="json") for item in many]), "utf-8"
+    )
     code = (
         "import json, locale, pathlib, sys; from kdbench.leaderboard import *; from kdbench.record import Record\n"
         "locale.setlocale(locale.LC_ALL, '')\n"
@@ -142,8 +172,19 @@ def test_the_same_records_give_the_same_bytes_in_any_order_locale_and_time_zone(
         "assert not check(board, pathlib.Path(sys.argv[2]))\n"
     )
     write(one, tmp_path / "board")
-    environment = {"LC_ALL": "C", "TZ": "Asia/Kathmandu", "PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "7"}
-    arguments = [sys.executable, "-c", code, str(tmp_path / "records.json"), str(tmp_path / "board")]
+    environment = {
+        "LC_ALL": "C",
+        "TZ": "Asia/Kathmandu",
+        "PYTHONPATH": ":".join(sys.path),
+        "PYTHONHASHSEED": "7",
+    }
+    arguments = [
+        sys.executable,
+        "-c",
+        code,
+        str(tmp_path / "records.json"),
+        str(tmp_path / "board"),
+    ]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -151,14 +192,22 @@ def test_the_same_records_give_the_same_bytes_in_any_order_locale_and_time_zone(
 def test_one_changed_byte_fails_the_check_and_names_the_line(tmp_path):
     board = build(records(), SPEC)
     paths = write(board, tmp_path)
-    assert sorted(path.name for path in paths) == ["README.md", "leaderboard.csv", "leaderboard.json"]
+    assert sorted(path.name for path in paths) == [
+        "README.md",
+        "leaderboard.csv",
+        "leaderboard.json",
+    ]
     assert check(board, tmp_path) == []
     content = bytearray((tmp_path / "leaderboard.csv").read_bytes())
     content[-3] ^= 1
     (tmp_path / "leaderboard.csv").write_bytes(content)
-    assert check(board, tmp_path) == ["leaderboard.csv differs from what the records give, first at line 4"]
+    assert check(board, tmp_path) == [
+        "leaderboard.csv differs from what the records give, first at line 4"
+    ]
     (tmp_path / "README.md").unlink()
-    (tmp_path / "leaderboard.json").write_bytes((tmp_path / "leaderboard.json").read_bytes() + b"\n")
+    (tmp_path / "leaderboard.json").write_bytes(
+        (tmp_path / "leaderboard.json").read_bytes() + b"\n"
+    )
     assert check(board, tmp_path) == [
         "README.md is missing",
         "leaderboard.csv differs from what the records give, first at line 4",
@@ -168,27 +217,43 @@ def test_one_changed_byte_fails_the_check_and_names_the_line(tmp_path):
 
 def test_a_row_without_all_seeds_is_listed_with_its_holes_and_failures_and_not_ranked():
     failure = Failure(kind="RuntimeError", message="loss is\nNaN", where="step 12")
-    some = [item for item in records() if (item.question.method, item.question.seed) not in {("dkd", 1), ("dkd", 2)}]
+    some = [
+        item
+        for item in records()
+        if (item.question.method, item.question.seed) not in {("dkd", 1), ("dkd", 2)}
+    ]
     board = build([*some, record("dkd", 1, status="diverged", failure=failure)], SPEC)
     (gap,) = only(board).gaps
     assert set(named(only(board))) == {"scratch", "kd"}
-    assert gap.done == (0,) and gap.missing == ((1, "diverged in step 12: loss is\nNaN"), (2, "no record"))
+    assert gap.done == (0,) and gap.missing == (
+        (1, "diverged in step 12: loss is\nNaN"),
+        (2, "no record"),
+    )
     line = "- dkd: 1 of 3 seeds; seed 1 diverged in step 12: loss is NaN; seed 2 no record."
     assert line in board.markdown().splitlines()
-    assert "not ranked: dkd has 1 of 3 seeds; seed 1 diverged in step 12: loss is NaN" in board.console()
+    assert (
+        "not ranked: dkd has 1 of 3 seeds; seed 1 diverged in step 12: loss is NaN"
+        in board.console()
+    )
     assert "dkd" not in board.csv()
 
 
 def test_gains_over_a_baseline_with_holes_are_not_computed():
-    board = build([item for item in records() if (item.question.method, item.question.seed) != ("scratch", 1)], SPEC)
+    board = build(
+        [
+            item
+            for item in records()
+            if (item.question.method, item.question.seed) != ("scratch", 1)
+        ],
+        SPEC,
+    )
     assert all("scratch" not in row.gains for row in only(board).rows)
     assert set(named(only(board))["dkd"].gains) == {"kd"}
 
 
 def test_expected_methods_pairs_and_seeds_that_were_never_tried_are_named():
     spec = SPEC.model_copy(
-        update={"datasets": ("digits",), "pairs": ("resnet8:resnet8[width=0.5]", "resnet8:resnet8[width=.25]"),
-                "methods": ("scratch", "kd", "dkd", "at"), "seeds": (0, 1, 2, 3)}
+        update={"datasets": ("digits",), "pairs": ("resnet8:resnet8[width=0.5]", "resnet8:resnet8[width=.25]"), "methods": ("scratch", "kd", "dkd", "at"), "seeds": (0, 1, 2, 3)},
     )  # fmt: skip
     board = build(records(), spec)
     gaps = {gap.name: (gap.done, gap.missing) for gap in only(board).gaps}
@@ -226,7 +291,9 @@ def test_other_protocols_evaluations_and_teachers_have_tables_of_their_own():
     board = build(records() + extra, SPEC)
     assert len(board.tables) == 5
     assert sorted(len(table.rows) for table in board.tables) == [1, 1, 1, 1, 3]
-    validated = next(table for table in board.tables if table.question.evaluation.split == "validation")
+    validated = next(
+        table for table in board.tables if table.question.evaluation.split == "validation"
+    )
     assert validated.rows[0].metrics["kl"].mean == 9.0
 
 
@@ -257,12 +324,17 @@ def test_stale_records_are_left_out_and_named():
     known = records()
     stale = next(item for item in known if (item.question.method, item.question.seed) == ("dkd", 2))
     table = only(build(known, SPEC, stale={record_id(stale)}))
-    assert [(gap.name, gap.missing) for gap in table.gaps] == [("dkd", ((2, "stale, made by other code"),))]
+    assert [(gap.name, gap.missing) for gap in table.gaps] == [
+        ("dkd", ((2, "stale, made by other code"),))
+    ]
     assert table.remarks == ("dkd: seed 2: 1 stale record, made by other code, left out",)
 
 
 def test_methods_that_differ_in_hyperparameters_only_have_rows_of_their_own():
-    hot = [record("kd", seed, 0.9, hyperparameters={"alpha": 0.5}, settings="set by hand") for seed in range(3)]
+    hot = [
+        record("kd", seed, 0.9, hyperparameters={"alpha": 0.5}, settings="set by hand")
+        for seed in range(3)
+    ]
     rows = named(only(build(records() + hot, SPEC)))
     assert set(rows) == {"scratch", "dkd", "kd[alpha=0.5]", "kd[alpha=0.9]"}
     assert rows["kd[alpha=0.9]"].baseline == "kd" and not rows["kd[alpha=0.5]"].baseline
@@ -270,7 +342,9 @@ def test_methods_that_differ_in_hyperparameters_only_have_rows_of_their_own():
 
 
 def test_the_same_method_under_two_names_is_identical():
-    gain = named(only(build(records({"kd": ACCURACY["kd"], "kd2": ACCURACY["kd"]}), SPEC)))["kd2"].gains["kd"]
+    gain = named(only(build(records({"kd": ACCURACY["kd"], "kd2": ACCURACY["kd"]}), SPEC)))[
+        "kd2"
+    ].gains["kd"]
     assert gain.identical and gain.mean == 0 and not gain.separated
 
 
@@ -289,7 +363,9 @@ def test_one_seed_has_no_interval_but_the_overhead_has_that_of_its_rounds():
 
 
 def test_overheads_of_several_trials_give_a_geometric_mean_with_interval():
-    known = [record("kd", seed, cost={"overhead": over}) for seed, over in enumerate((1.0, 2.0, 4.0))]
+    known = [
+        record("kd", seed, cost={"overhead": over}) for seed, over in enumerate((1.0, 2.0, 4.0))
+    ]
     overhead = only(build(known)).rows[0].expense.overhead
     assert overhead.mean == pytest.approx(2) and overhead.low < 2 < overhead.high
 
@@ -300,14 +376,20 @@ def test_times_from_different_hardware_are_never_averaged_and_told_apart():
     known += [record("at", 0, 0.85), record("at", 1, 0.85, environment=fast)]
     table = only(build(known, SPEC))
     rows = named(table)
-    assert rows["at"].expense is None and rows["at"].latency_ms is None and len(rows["at"].remarks) == 1
+    assert (
+        rows["at"].expense is None
+        and rows["at"].latency_ms is None
+        and len(rows["at"].remarks) == 1
+    )
     assert table.hardware[rows["kd"].expense.hardware].startswith("another CPU")
     text = build(known, SPEC).markdown()
     assert "12.3 A" in text and "12.3 B" in text and "Hardware B: another CPU" in text
 
 
 def test_times_that_are_not_valid_are_not_shown_and_the_reason_is():
-    row = only(build(records({"kd": (0.8,)}, cost={"valid": False, "why_not": "the machine was busy"}))).rows[0]
+    row = only(
+        build(records({"kd": (0.8,)}, cost={"valid": False, "why_not": "the machine was busy"}))
+    ).rows[0]
     assert row.expense is None
     assert row.remarks == ("times are not comparable: the machine was busy",)
 
@@ -318,7 +400,12 @@ def test_a_teacher_that_was_trained_twice_is_told():
     assert "2 trainings of the same teacher" in only(build(known, SPEC)).remarks[0]
     assert (
         only(
-            build([record("kd", 0, teacher_seed="trial"), record("kd", 1, teacher=other, teacher_seed="trial")])
+            build(
+                [
+                    record("kd", 0, teacher_seed="trial"),
+                    record("kd", 1, teacher=other, teacher_seed="trial"),
+                ]
+            )
         ).remarks
         == ()
     )
@@ -337,7 +424,9 @@ def test_a_row_more_than_five_points_below_the_first_baseline_needs_a_note(tmp_p
 
 
 def test_names_cannot_break_out_of_markdown():
-    text = build(records({"<img src=x>|`a`[b](c)": (0.5,)}), BoardSpec(title="<script>", about="one\n# two")).markdown()
+    text = build(
+        records({"<img src=x>|`a`[b](c)": (0.5,)}), BoardSpec(title="<script>", about="one\n# two")
+    ).markdown()
     assert text.startswith("# &lt;script&gt;\n\none \\# two\n")
     assert "&lt;img src=x&gt;\\|\\`a\\`\\[b\\](c)" in text and "<" not in text
 
@@ -365,7 +454,13 @@ def test_json_holds_every_seed_and_estimate():
     dkd = next(row for row in table["rows"] if row["name"] == "dkd")
     assert dkd["values"]["accuracy"] == {"0": 0.83, "1": 0.86, "2": 0.85}
     assert dkd["gains"]["scratch"]["mean"] == pytest.approx(0.0366667, abs=1e-6)
-    assert dkd["cost"]["overhead"] == {"mean": 1.2, "low": 1.2, "high": 1.2, "n": 3, "identical": True}
+    assert dkd["cost"]["overhead"] == {
+        "mean": 1.2,
+        "low": 1.2,
+        "high": 1.2,
+        "n": 3,
+        "identical": True,
+    }
     assert dkd["cost"]["step_ms"] == 12.3 and dkd["metrics"]["transfer_kl"]["mean"] == 0.05
     assert table["teachers"][0]["weights"] == "ab" * 32 and table["protocol"]["epochs"] == 60
 
@@ -373,11 +468,22 @@ def test_json_holds_every_seed_and_estimate():
 def test_the_console_board_fits_its_width_and_cuts_names_not_numbers():
     known = records(ACCURACY | {"a_method_with_a_very_long_name_" * 4: (0.5, 0.5, 0.6)})
     text = build(
-        [*known, record("at", 0, status="failed", failure=Failure(kind="E", message="x " * 200, where="init"))], SPEC
+        [
+            *known,
+            record(
+                "at",
+                0,
+                status="failed",
+                failure=Failure(kind="E", message="x " * 200, where="init"),
+            ),
+        ],
+        SPEC,
     )
     lines = text.console().splitlines()
     assert max(map(len, lines)) <= 110
-    assert any("kd *" in line and "85.00 ± 2.48" in line and "+4.00 ± 2.48" in line for line in lines)
+    assert any(
+        "kd *" in line and "85.00 ± 2.48" in line and "+4.00 ± 2.48" in line for line in lines
+    )
     assert any("53.33 ± 14.34" in line and "…" in line for line in lines)
 
 

@@ -6,7 +6,15 @@ from torch import nn
 
 from kdbench.api import Outputs
 from kdbench.errors import ContractError
-from kdbench.measure import deployed_speed, fidelity, linear_cka, per_class, quality, summarise_rounds, sweep
+from kdbench.measure import (
+    deployed_speed,
+    fidelity,
+    linear_cka,
+    per_class,
+    quality,
+    summarise_rounds,
+    sweep,
+)
 
 
 def _logits(rows=37, classes=7, seed=0, scale=2.0):
@@ -18,7 +26,7 @@ def _target(rows=37, classes=7, seed=1):
 
 
 class _Network(nn.Module):
-    """Logits and pooled features from a linear map of the pixels; batch statistics would show in train mode."""
+    """Logits and pooled features linear in the pixels; batch statistics would show in training."""
 
     def __init__(self, bare=False):
         super().__init__()
@@ -28,22 +36,31 @@ class _Network(nn.Module):
         self.bare, self.calls = bare, []
 
     def forward(self, images):
-        self.calls.append((len(images), self.training, torch.is_grad_enabled(), float(images.max())))
+        self.calls.append(
+            (len(images), self.training, torch.is_grad_enabled(), float(images.max()))
+        )
         pooled = self.norm(images.flatten(1))
         logits = self.head(pooled)
         return logits if self.bare else Outputs(logits=logits, pooled=pooled)
 
 
 def _images(rows=7):
-    return torch.randint(256, (rows, 3, 2, 2), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    return torch.randint(
+        256, (rows, 3, 2, 2), generator=torch.Generator().manual_seed(2), dtype=torch.uint8
+    )
 
 
 def test_sweep_gives_every_row_in_order_and_the_ragged_last_batch():
     network = _Network()
-    whole, parts = sweep(network, _images(), batch_size=1000), sweep(network, _images(), batch_size=3)
+    whole, parts = (
+        sweep(network, _images(), batch_size=1000),
+        sweep(network, _images(), batch_size=3),
+    )
     assert [rows for rows, *_ in network.calls] == [7, 3, 3, 1]
     torch.testing.assert_close(whole.logits, parts.logits)
-    torch.testing.assert_close(whole.pooled, _images().float().flatten(1) / 255 / math.sqrt(1 + 1e-5))
+    torch.testing.assert_close(
+        whole.pooled, _images().float().flatten(1) / 255 / math.sqrt(1 + 1e-5)
+    )
     assert whole.logits.shape == (7, 5) and whole.logits.dtype == torch.float32
 
 
@@ -88,7 +105,10 @@ def test_sweep_refuses_what_is_not_a_row_of_finite_logits_an_image():
 
 def test_quality_is_what_the_formulas_give_by_hand():
     # Confidences 0.5, 0.75, 0.75 and 0.9; the second and the fourth row are right.
-    p = torch.tensor([[0.5, 0.3, 0.2], [0.75, 0.2, 0.05], [0.1, 0.75, 0.15], [0.05, 0.05, 0.9]], dtype=torch.float64)
+    p = torch.tensor(
+        [[0.5, 0.3, 0.2], [0.75, 0.2, 0.05], [0.1, 0.75, 0.15], [0.05, 0.05, 0.9]],
+        dtype=torch.float64,
+    )
     values = quality(p.log(), torch.tensor([1, 0, 0, 2]))
     assert values["accuracy"] == 0.5 and values["top5"] == 1
     assert values["nll"] == pytest.approx(-math.log(0.3 * 0.75 * 0.1 * 0.9) / 4, abs=1e-12)
@@ -120,7 +140,9 @@ def test_quality_and_fidelity_count_every_row_once_at_any_size(rows, classes):
         "logit_cosine": nn.functional.cosine_similarity(student.double(), teacher.double()).mean(),
     }
     if wrong.any():
-        expected["agreement_teacher_wrong"] = (student.argmax(1) == teacher.argmax(1))[wrong].double().mean()
+        expected["agreement_teacher_wrong"] = (
+            (student.argmax(1) == teacher.argmax(1))[wrong].double().mean()
+        )
     for name, value in expected.items():
         assert values[name] == pytest.approx(float(value), rel=1e-6), name
     assert set(values) == {*expected, "ece", "ece_adaptive"}
@@ -152,7 +174,9 @@ def test_saturated_logits_give_finite_metrics():
     student = torch.tensor([[200.0, -200.0, 0.0], [-200.0, 200.0, 0.0]])
     values = fidelity(student, -student, torch.tensor([0, 1]))
     assert values["kl"] == pytest.approx(400) and values["kl_reversed"] == pytest.approx(400)
-    assert values["js"] == pytest.approx(math.log(2)) and values["total_variation"] == pytest.approx(1)
+    assert values["js"] == pytest.approx(math.log(2)) and values[
+        "total_variation"
+    ] == pytest.approx(1)
     assert values["logit_cosine"] == pytest.approx(-1) and values["agreement"] == 0
     assert quality(student, torch.tensor([1, 0])) == pytest.approx(
         {"accuracy": 0, "top5": 1, "nll": 400, "brier": 2, "ece": 1, "ece_adaptive": 1}
@@ -162,7 +186,14 @@ def test_saturated_logits_give_finite_metrics():
 def test_a_student_is_faithful_to_itself():
     logits, pooled = _logits(), _logits(37, 11, seed=3)
     values = fidelity(logits, logits, _target(), pooled, pooled)
-    wanted = {"agreement": 1, "agreement_teacher_wrong": 1, "kl": 0, "kl_reversed": 0, "js": 0, "total_variation": 0}
+    wanted = {
+        "agreement": 1,
+        "agreement_teacher_wrong": 1,
+        "kl": 0,
+        "kl_reversed": 0,
+        "js": 0,
+        "total_variation": 0,
+    }
     assert values == pytest.approx(wanted | {"logit_cosine": 1, "cka": 1}, abs=1e-12)
 
 
@@ -180,16 +211,23 @@ def test_probabilities_do_not_change_with_a_constant_added_to_a_row():
 
 
 def test_bins_of_the_calibration_error_are_closed_on_the_right():
-    # Confidence 3/5 is the edge between the ninth and the tenth bin: closed on the right, it is alone in the ninth.
+    # Confidence 3/5 is the edge between the ninth and the tenth bin: closed on the right, it is
+    # alone in the ninth.
     p = torch.tensor([[0.6, 0.4], [0.62, 0.38]], dtype=torch.float64)
     assert quality(p.log(), torch.tensor([0, 1]))["ece"] == pytest.approx((0.4 + 0.62) / 2)
 
 
 def test_metrics_do_not_depend_on_the_order_of_rows():
-    student, teacher, target = _logits().round(), _logits(seed=4), _target()  # rounded: ties in confidence
+    student, teacher, target = (
+        _logits().round(),
+        _logits(seed=4),
+        _target(),
+    )  # rounded: ties in confidence
     order = torch.randperm(37, generator=torch.Generator().manual_seed(9))
     there = quality(student, target) | fidelity(student, teacher, target)
-    back = quality(student[order], target[order]) | fidelity(student[order], teacher[order], target[order])
+    back = quality(student[order], target[order]) | fidelity(
+        student[order], teacher[order], target[order]
+    )
     assert back == pytest.approx(there, abs=1e-14)
 
 
@@ -247,7 +285,9 @@ def test_overhead_pairs_method_and_baseline_within_a_round():
     timing = summarise_rounds(rounds, "scratch", batch_size=64)
     assert timing["kd"].overhead == 1.5 and timing["kd"].overhead_interval == (1.5, 1.5)
     assert timing["scratch"].overhead == 1
-    assert timing["kd"].step_ms == 15 and timing["kd"].images_per_second == pytest.approx(64000 / 15)
+    assert timing["kd"].step_ms == 15 and timing["kd"].images_per_second == pytest.approx(
+        64000 / 15
+    )
     assert timing["kd"].parts_ms == {"teacher": 3.75, "student": 3.75, "backward": 7.5}
     assert timing["kd"].rounds == 7
 
@@ -268,6 +308,10 @@ def test_five_rounds_support_no_interval_and_no_baseline_no_overhead():
 
 
 def test_rounds_that_a_method_missed_count_for_the_others_only():
-    rounds = [_round(kd=15.0, scratch=10.0), {"scratch": {"student": 99.0}}, _round(kd=15.0, scratch=10.0)]
+    rounds = [
+        _round(kd=15.0, scratch=10.0),
+        {"scratch": {"student": 99.0}},
+        _round(kd=15.0, scratch=10.0),
+    ]
     timing = summarise_rounds(rounds, "scratch", batch_size=1)
     assert (timing["kd"].rounds, timing["kd"].overhead, timing["scratch"].rounds) == (2, 1.5, 3)

@@ -1,4 +1,4 @@
-"""What each first-party method promises: its identities, where its gradients go, extremes, and any shapes."""
+"""What each first-party method promises: identities, where gradients go, extremes, any shape."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,12 +21,16 @@ from kdbench_methods.rco import RCO
 from kdbench_methods.scratch import Scratch
 
 ALL: dict[str, Method] = {
-    name: method for module in (at, fitnet, kd, metadistil, rco, scratch) for name, method in module.kdbench_methods()
+    name: method
+    for module in (at, fitnet, kd, metadistil, rco, scratch)
+    for name, method in module.kdbench_methods()
 }
 SHAPES = ((8, 8, 8), (12, 4, 4), (16, 2, 2))
 
 
-def outputs(rows: int = 6, classes: int = 10, seed: int = 0, scale: float = 3.0, **kinds: Any) -> Outputs:
+def outputs(
+    rows: int = 6, classes: int = 10, seed: int = 0, scale: float = 3.0, **kinds: Any
+) -> Outputs:
     """Leaves that take gradients, as a network might say them."""
     draw = torch.Generator().manual_seed(seed)
 
@@ -34,7 +38,9 @@ def outputs(rows: int = 6, classes: int = 10, seed: int = 0, scale: float = 3.0,
         return torch.randn(*shape, generator=draw).mul(scale).to(**kinds).requires_grad_()
 
     return Outputs(
-        logits=leaf(rows, classes), pooled=leaf(rows, 16), hints=tuple(leaf(rows, *shape) for shape in SHAPES)
+        logits=leaf(rows, classes),
+        pooled=leaf(rows, 16),
+        hints=tuple(leaf(rows, *shape) for shape in SHAPES),
     )
 
 
@@ -54,7 +60,9 @@ def hint(channels: int, height: int, width: int, kind: Any = "map") -> Hint:
 
 
 def setup(student: Sequence[Hint], teacher: Sequence[Hint]) -> Setup:
-    ports = [Port(model=nn.Identity(), pooled_dim=16, hints=tuple(hints)) for hints in (student, teacher)]
+    ports = [
+        Port(model=nn.Identity(), pooled_dim=16, hints=tuple(hints)) for hints in (student, teacher)
+    ]
     return Setup(student=ports[0], teacher=ports[1], num_classes=10, num_train=100)
 
 
@@ -91,9 +99,11 @@ class Attention(nn.Module):
 
 
 class FakeLoop:
-    """A loop of plain gradient descent that notes what the method asks for; random numbers by step, as the host's."""
+    """A loop of plain gradient descent that notes what is asked for; random numbers by step."""
 
-    def __init__(self, student: nn.Module, teacher: nn.Module, decays: Sequence[float] = (1.0,) * 4) -> None:
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module, decays: Sequence[float] = (1.0,) * 4
+    ) -> None:
         self.student, self.teacher, self.decays = student.train(), teacher.eval(), decays
         self.progress, self.decay = 0.0, decays[0]
         self.quizzes = 0
@@ -110,7 +120,9 @@ class FakeLoop:
         return self.student(batch.inputs), self.teacher(batch.inputs).detach()
 
     def gradients(self, losses: Losses) -> Sequence[Tensor | None]:
-        return torch.autograd.grad(total(losses), list(self.student.parameters()), allow_unused=True)
+        return torch.autograd.grad(
+            total(losses), list(self.student.parameters()), allow_unused=True
+        )
 
     def update(self, gradients: Sequence[Tensor | None]) -> None:
         _descend(self.student, gradients, 0.1 * self.decay)
@@ -145,14 +157,7 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
 
 @pytest.mark.parametrize(
     ("make", "field", "value"),
-    [
-        (KD, "temperature", 0), (KD, "temperature", math.inf), (KD, "temperature", math.nan), (KD, "temperature", "4"),
-        (KD, "alpha", 1.5), (KD, "alpha", -0.1), (KD, "alpha", True), (AT, "weight", -1), (AT, "power", 0),
-        (AT, "power", 2.0), (FitNet, "weight", -1), (FitNet, "hint", -1), (RCO, "anchors", 0), (RCO, "alpha", 2),
-        (RCO, "temperature", -4), (MetaDistil, "quiz", 0), (MetaDistil, "quiz", 1), (MetaDistil, "teacher_start", 1.1),
-        (MetaDistil, "pilot_rate", -1), (MetaDistil, "teacher_rate", -1), (MetaDistil, "temperature", 0),
-        (MetaDistil, "alpha", 1.01),
-    ],
+    [ (KD, "temperature", 0), (KD, "temperature", math.inf), (KD, "temperature", math.nan), (KD, "temperature", "4"), (KD, "alpha", 1.5), (KD, "alpha", -0.1), (KD, "alpha", True), (AT, "weight", -1), (AT, "power", 0), (AT, "power", 2.0), (FitNet, "weight", -1), (FitNet, "hint", -1), (RCO, "anchors", 0), (RCO, "alpha", 2), (RCO, "temperature", -4), (MetaDistil, "quiz", 0), (MetaDistil, "quiz", 1), (MetaDistil, "teacher_start", 1.1), (MetaDistil, "pilot_rate", -1), (MetaDistil, "teacher_rate", -1), (MetaDistil, "temperature", 0), (MetaDistil, "alpha", 1.01), ],
 )  # fmt: skip
 def test_a_hyperparameter_out_of_range_is_a_usage_error_with_field_value_and_range(
     make: Callable[..., Method], field: str, value: object
@@ -165,10 +170,7 @@ def test_a_hyperparameter_out_of_range_is_a_usage_error_with_field_value_and_ran
 
 @pytest.mark.parametrize(
     "make",
-    [
-        lambda: KD(temperature=2, alpha=0), lambda: KD(alpha=1), lambda: AT(weight=0, power=1), lambda: RCO(anchors=1),
-        lambda: FitNet(weight=0, hint=0), lambda: MetaDistil(pilot_rate=0, teacher_rate=0, teacher_start=1),
-    ],
+    [ lambda: KD(temperature=2, alpha=0), lambda: KD(alpha=1), lambda: AT(weight=0, power=1), lambda: RCO(anchors=1), lambda: FitNet(weight=0, hint=0), lambda: MetaDistil(pilot_rate=0, teacher_rate=0, teacher_start=1), ],
 )  # fmt: skip
 def test_the_closed_ends_of_ranges_are_allowed(make: Callable[[], Method]) -> None:
     make()
@@ -205,7 +207,9 @@ def test_kd_at_high_temperature_pulls_centred_logits_together() -> None:
     (gradient,) = torch.autograd.grad(soft, student.logits)
     gap = (student.logits - teacher.logits).detach()
     rows, classes = gap.shape
-    torch.testing.assert_close(gradient, (gap - gap.mean(1, keepdim=True)) / classes / rows, rtol=1e-2, atol=1e-6)
+    torch.testing.assert_close(
+        gradient, (gap - gap.mean(1, keepdim=True)) / classes / rows, rtol=1e-2, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["kd", "rco", "metadistil", "at", "fitnet"])
@@ -227,12 +231,17 @@ def test_at_and_fitnet_are_zero_for_equal_hints() -> None:
 def test_at_does_not_see_the_scale_of_a_map() -> None:
     student, teacher = outputs(), outputs(seed=1)
     louder = replace(student, hints=tuple(7 * hint for hint in student.hints))
-    before, after = (AT().loss(one, teacher, batch(), None)["attention"] for one in (student, louder))
+    before, after = (
+        AT().loss(one, teacher, batch(), None)["attention"] for one in (student, louder)
+    )
     torch.testing.assert_close(after, before)
 
 
 def test_at_of_a_dead_map_is_finite() -> None:
-    dead = replace(outputs(), hints=tuple(torch.zeros_like(hint, requires_grad=True) for hint in outputs().hints))
+    dead = replace(
+        outputs(),
+        hints=tuple(torch.zeros_like(hint, requires_grad=True) for hint in outputs().hints),
+    )
     loss = AT().loss(dead, outputs(seed=1), batch(), None)["attention"]
     gradients = torch.autograd.grad(loss, dead.hints)
     assert loss.isfinite()
@@ -259,7 +268,9 @@ def test_rco_s_losses_are_kd_s_to_the_bit_in_every_stage(stage: int) -> None:
 
 
 @pytest.mark.parametrize("anchors", [2, 3, 4, 7, 10])
-def test_rco_s_stages_share_the_budget_equally_and_end_at_the_finished_teacher(anchors: int) -> None:
+def test_rco_s_stages_share_the_budget_equally_and_end_at_the_finished_teacher(
+    anchors: int,
+) -> None:
     stages = RCO(anchors=anchors).stages()
     assert len(stages) == anchors
     assert sum(stage.share for stage in stages) == pytest.approx(1)
@@ -280,7 +291,10 @@ def test_rco_restarts_the_schedule_in_each_stage_only_when_asked_to() -> None:
 def test_the_student_gets_a_gradient_and_the_teacher_none(name: str) -> None:
     method, student, teacher = ALL[name], outputs(), outputs(seed=1)
     total(method.loss(student, teacher, batch(), state_of(method))).backward()
-    read = [student.logits, *(student.hints if name == "at" else student.hints[1:2] if name == "fitnet" else ())]
+    read = [
+        student.logits,
+        *(student.hints if name == "at" else student.hints[1:2] if name == "fitnet" else ()),
+    ]
     assert all(tensor.grad is not None and tensor.grad.any() for tensor in read)
     assert all(tensor.grad is None for tensor in (teacher.logits, teacher.pooled, *teacher.hints))
 
@@ -309,8 +323,13 @@ def test_saturated_narrow_outputs_of_a_ragged_batch_give_finite_float32_losses(
             map_.data.clamp_(-200, 200)
     losses = method.loss(student, teacher, batch(2, classes), state)
     total(losses).backward()
-    assert all(loss.dtype == torch.float32 and loss.shape == () and loss.isfinite() for loss in losses.values())
-    assert all(leaf.grad is None or leaf.grad.isfinite().all() for leaf in (student.logits, *student.hints))
+    assert all(
+        loss.dtype == torch.float32 and loss.shape == () and loss.isfinite()
+        for loss in losses.values()
+    )
+    assert all(
+        leaf.grad is None or leaf.grad.isfinite().all() for leaf in (student.logits, *student.hints)
+    )
 
 
 # FitNet
@@ -318,11 +337,7 @@ def test_saturated_narrow_outputs_of_a_ragged_batch_give_finite_float32_losses(
 
 @pytest.mark.parametrize(
     ("student", "teacher"),
-    [
-        ((8, 16, 16), (12, 8, 8)), ((8, 8, 8), (12, 16, 16)), ((8, 8, 8), (12, 8, 8)), ((8, 8, 8), (12, 7, 5)),
-        ((8, 32, 32), (12, 4, 4)), ((8, 4, 4), (12, 14, 14)), ((8, 16, 4), (12, 4, 16)), ((8, 1, 1), (12, 1, 1)),
-        ((8, 2, 2), (12, 1, 1)), ((3, 56, 56), (4, 14, 14)), ((8, 16, 8), (12, 8, 8)), ((8, 7, 7), (12, 8, 8)),
-    ],
+    [ ((8, 16, 16), (12, 8, 8)), ((8, 8, 8), (12, 16, 16)), ((8, 8, 8), (12, 8, 8)), ((8, 8, 8), (12, 7, 5)), ((8, 32, 32), (12, 4, 4)), ((8, 4, 4), (12, 14, 14)), ((8, 16, 4), (12, 4, 16)), ((8, 1, 1), (12, 1, 1)), ((8, 2, 2), (12, 1, 1)), ((3, 56, 56), (4, 14, 14)), ((8, 16, 8), (12, 8, 8)), ((8, 7, 7), (12, 8, 8)), ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["map", "tokens"])
 def test_fitnet_s_regressor_gives_the_teacher_s_shape_from_any_and_is_trained(
@@ -334,10 +349,14 @@ def test_fitnet_s_regressor_gives_the_teacher_s_shape_from_any_and_is_trained(
     assert guess.shape == (2, *teacher)
     assert (guess.min() < 0) == (kind == "tokens")
 
-    theirs = Outputs(logits=torch.zeros(2, 3), pooled=torch.zeros(2, 1), hints=(torch.randn(2, *teacher),))
+    theirs = Outputs(
+        logits=torch.zeros(2, 3), pooled=torch.zeros(2, 1), hints=(torch.randn(2, *teacher),)
+    )
     ours = replace(theirs, logits=torch.zeros(2, 3, requires_grad=True), hints=(leaf,))
     total(FitNet(hint=0).loss(ours, theirs, batch(2, 3), state)).backward()
-    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in state.parameters())
+    assert all(
+        weight.grad is not None and weight.grad.isfinite().all() for weight in state.parameters()
+    )
     assert any(weight.grad.any() for weight in state.parameters())
 
 
@@ -351,7 +370,10 @@ def test_fitnet_s_regressor_gives_the_teacher_s_shape_from_any_and_is_trained(
     ],
 )
 def test_fitnet_s_regressor_is_the_field_s_where_the_field_has_one(
-    student: tuple[int, int, int], teacher: tuple[int, int, int], layer: type, kernel: tuple[int, int]
+    student: tuple[int, int, int],
+    teacher: tuple[int, int, int],
+    layer: type,
+    kernel: tuple[int, int],
 ) -> None:
     built = fitnet.regressor(hint(*student), hint(*teacher))
     assert [type(part) for part in built] == [layer, nn.BatchNorm2d, nn.ReLU]
@@ -359,7 +381,9 @@ def test_fitnet_s_regressor_is_the_field_s_where_the_field_has_one(
 
 
 @pytest.mark.parametrize("teacher", [(12, 4, 4), (12, 14, 14), (12, 4, 64)])
-def test_fitnet_s_regressor_stays_small_where_the_field_has_none(teacher: tuple[int, int, int]) -> None:
+def test_fitnet_s_regressor_stays_small_where_the_field_has_none(
+    teacher: tuple[int, int, int],
+) -> None:
     built = fitnet.regressor(hint(8, 32, 32), hint(*teacher))
     assert sum(weight.numel() for weight in built[:2].parameters()) == 8 * 12 + 12
 
@@ -386,7 +410,9 @@ def lesson_of(student: nn.Module, teacher: nn.Module, pilot_rate: float = 0.5) -
 
     def objective(z_s: Tensor, z_t: Tensor) -> Tensor:
         ours, theirs = (Outputs(logits=z, pooled=z) for z in (z_s, z_t))
-        return total(MetaDistil(temperature=2.0, alpha=0.8).loss(ours, theirs, data, torch.zeros(())))
+        return total(
+            MetaDistil(temperature=2.0, alpha=0.8).loss(ours, theirs, data, torch.zeros(()))
+        )
 
     def quiz_loss(weights: dict[str, Tensor]) -> Tensor:
         return F.cross_entropy(metadistil.answer(student, weights, quiz.inputs), quiz.target)
@@ -396,11 +422,16 @@ def lesson_of(student: nn.Module, teacher: nn.Module, pilot_rate: float = 0.5) -
 
 @pytest.mark.parametrize("between", sorted(BETWEEN))
 def test_the_meta_gradient_is_the_slope_of_the_quiz_loss(between: str) -> None:
-    student, teacher = Net(BETWEEN[between](), seed=1).train(), Net(BETWEEN[between](), seed=2).eval()
+    student, teacher = (
+        Net(BETWEEN[between](), seed=1).train(),
+        Net(BETWEEN[between](), seed=2).eval(),
+    )
     torch.manual_seed(3)
     gradients = lesson_of(student, teacher).gradients
     directions = [torch.randn_like(weight) for weight in teacher.parameters()]
-    predicted = sum((g * d).sum().item() for g, d in zip(gradients, directions, strict=True) if g is not None)
+    predicted = sum(
+        (g * d).sum().item() for g, d in zip(gradients, directions, strict=True) if g is not None
+    )
 
     def quiz_loss(distance: float) -> float:
         torch.manual_seed(3)
@@ -420,9 +451,13 @@ def test_the_meta_gradient_is_zero_without_a_pilot_step() -> None:
 
 
 @pytest.mark.parametrize("between", sorted(BETWEEN))
-def test_the_virtual_step_leaves_weights_buffers_gradients_and_random_state_alone(between: str) -> None:
+def test_the_virtual_step_leaves_weights_buffers_gradients_and_random_state_alone(
+    between: str,
+) -> None:
     networks = Net(BETWEEN[between](), seed=1).train(), Net(BETWEEN[between](), seed=2).eval()
-    before = [{name: tensor.clone() for name, tensor in net.state_dict().items()} for net in networks]
+    before = [
+        {name: tensor.clone() for name, tensor in net.state_dict().items()} for net in networks
+    ]
     versions = [tensor._version for net in networks for tensor in net.state_dict().values()]
     random = torch.get_rng_state()
     lesson_of(*networks)
@@ -454,7 +489,9 @@ def test_metadistil_is_kd_before_the_teacher_starts() -> None:
 
 
 def test_metadistil_moves_the_teacher_and_thereby_the_student() -> None:
-    meta = FakeLoop(Net(seed=1), Net(seed=2)).run(MetaDistil(teacher_rate=0.1, teacher_start=0), torch.zeros(()))
+    meta = FakeLoop(Net(seed=1), Net(seed=2)).run(
+        MetaDistil(teacher_rate=0.1, teacher_start=0), torch.zeros(())
+    )
     plain = FakeLoop(Net(seed=1), Net(seed=2)).run(KD())
     assert not same_weights(meta.teacher, Net(seed=2))
     assert not same_weights(meta.student, plain.student)

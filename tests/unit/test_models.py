@@ -1,4 +1,4 @@
-"""`kdbench.models`: any timm network as logits, pooled features and hints; what cannot be had truly is refused."""
+"""`kdbench.models`: any timm network as logits, pooled features and hints, or a refusal."""
 
 import copy
 import json
@@ -223,7 +223,7 @@ def test_dropout_and_drop_path_of_a_student_follow_torchs_generator():
     assert not torch.equal(said[0], said[1])
 
 
-# Images: statistics and sizes
+# Images, their statistics and sizes
 
 
 def test_images_are_normalised_by_the_data_set_where_weights_are_trained_here():
@@ -572,6 +572,13 @@ def test_weights_that_start_equal_hide_nothing():
 def test_a_forward_pass_that_fails_is_a_misfit():
     with pytest.raises(Misfit, match="Kernel size"):
         surveyed(Odd(), (1, 2, 2))
+
+    class Indexing(Odd):
+        def forward_features(self, x: Tensor) -> Tensor:
+            return {16: self.conv(x)}[x.shape[2]]
+
+    with pytest.raises(Misfit, match="8"):
+        surveyed(Indexing(), (1, 8, 8))
 
 
 # Description and alignment

@@ -14,8 +14,8 @@ from kdbench_models.staged import Staged, widened
 FAMILIES = (resnet, wrn, vgg)
 NAMES = [name for family in FAMILIES for name, _ in family.kdbench_models()]
 
-# Weights, multiply-adds in millions as printed in the tables of the field, and channels and sides of stem and stages;
-# for 100 classes and 32 x 32 colour images.
+# Weights, multiply-adds in millions as printed in the tables of the field, and channels and sides
+# of stem and stages; for 100 classes and 32 x 32 colour images.
 THREE_STAGES = (32, 32, 16, 8)
 PUBLISHED = {
     "resnet8": (83_892, 12.5, (16, 16, 32, 64), THREE_STAGES),

@@ -27,8 +27,16 @@ def readme(kdbench_root: Path) -> str:
 
 
 def implements_hooks(path: Path) -> bool:
-    functions = (node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.FunctionDef))
-    return any(ast.unparse(mark).partition("(")[0] == "hookimpl" for node in functions for mark in node.decorator_list)
+    functions = (
+        node
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    )
+    return any(
+        ast.unparse(mark).partition("(")[0] == "hookimpl"
+        for node in functions
+        for mark in node.decorator_list
+    )
 
 
 def module_name(path: Path, root: Path) -> str:
@@ -44,8 +52,12 @@ def test_every_module_that_implements_a_hook_is_declared_and_nothing_else(
     assert sorted(declared.values()) == found
 
 
-def test_the_installed_distribution_declares_the_plugins_of_the_source(project: dict[str, Any]) -> None:
-    installed = [(p.name, p.value) for p in distribution("kdbench").entry_points if p.group == "kdbench"]
+def test_the_installed_distribution_declares_the_plugins_of_the_source(
+    project: dict[str, Any],
+) -> None:
+    installed = [
+        (p.name, p.value) for p in distribution("kdbench").entry_points if p.group == "kdbench"
+    ]
     assert sorted(installed) == sorted(project["project"]["entry-points"]["kdbench"].items())
 
 
@@ -54,7 +66,9 @@ def test_names_are_unique_in_the_group() -> None:
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("package", ["kdbench", "kdbench_methods", "kdbench_datasets", "kdbench_models"])
+@pytest.mark.parametrize(
+    "package", ["kdbench", "kdbench_methods", "kdbench_datasets", "kdbench_models"]
+)
 def test_every_file_of_the_source_is_installed(package: str, kdbench_root: Path) -> None:
     source = kdbench_root / ("" if package == "kdbench" else "plugins") / package
     ours = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
@@ -69,17 +83,26 @@ def test_the_package_is_typed() -> None:
     assert (files("kdbench") / "py.typed").is_file()
 
 
-def test_the_floors_forbid_plugins_every_module_that_is_not_theirs(kdbench_root: Path, project: dict[str, Any]) -> None:
+def test_the_floors_forbid_plugins_every_module_that_is_not_theirs(
+    kdbench_root: Path, project: dict[str, Any]
+) -> None:
     source = kdbench_root / "kdbench"
-    modules = {path.stem for path in source.glob("*.py")} | {path.parent.name for path in source.glob("*/__init__.py")}
-    private = {f"kdbench.{name}" for name in modules - {"__init__", "__main__", "api", "functional", "errors"}}
+    modules = {path.stem for path in source.glob("*.py")} | {
+        path.parent.name for path in source.glob("*/__init__.py")
+    }
+    private = {
+        f"kdbench.{name}"
+        for name in modules - {"__init__", "__main__", "api", "functional", "errors"}
+    }
     contracts = project["tool"]["importlinter"]["contracts"]
     (contract,) = (c for c in contracts if c["name"].startswith("A plugin sees"))
     assert set(contract["forbidden_modules"]) == private
 
 
 def test_no_contract_is_pierced(project: dict[str, Any]) -> None:
-    assert not any("ignore_imports" in contract for contract in project["tool"]["importlinter"]["contracts"])
+    assert not any(
+        "ignore_imports" in contract for contract in project["tool"]["importlinter"]["contracts"]
+    )
 
 
 def test_the_readme_begins_with_the_commands_that_run_it_and_test_it(readme: str) -> None:
@@ -91,7 +114,9 @@ def test_the_readme_begins_with_the_commands_that_run_it_and_test_it(readme: str
 def test_the_readme_shows_exactly_the_commands_that_there_are(readme: str, tmp_path: Path) -> None:
     wide = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
     ask = [sys.executable, "-m", "kdbench", "--help"]
-    told = subprocess.run(ask, cwd=tmp_path, env=wide, capture_output=True, text=True, check=True, timeout=60).stdout
+    told = subprocess.run(
+        ask, cwd=tmp_path, env=wide, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
     commands = set(re.findall(r"^[\s│|]*([a-z]+)(?=\s{2,})", told, re.MULTILINE))
     code = "\n".join(re.findall(r"`([^`\n]+)`", readme) + FENCE.findall(readme))
     assert set(re.findall(r"kdbench ([a-z]+)\b", code)) == commands

@@ -32,14 +32,18 @@ def test_the_order_of_values_changes_no_bit():
 def test_values_without_variance_are_called_identical_and_never_separated():
     estimate = mean([0.7] * 3)
     assert estimate.identical and estimate.half == 0 and not estimate.separated
-    # The same method under two names, and two methods one row apart for every seed: rounding is no variance.
+    # The same method under two names, and two methods one row apart for every seed: rounding is no
+    # variance.
     assert paired({0: 0.7, 1: 0.8}, {0: 0.7, 1: 0.8}).identical
     assert paired({0: 0.8, 1: 0.9}, {0: 0.7, 1: 0.8}).identical
     assert not mean([0.7, 0.7, 0.7 + 1e-9]).identical
 
 
 def test_differences_are_taken_seed_by_seed():
-    ours = {seed: value + gain for seed, value, gain in zip(range(5), VALUES, [1, 2, 3, 2, 2], strict=True)}
+    ours = {
+        seed: value + gain
+        for seed, value, gain in zip(range(5), VALUES, [1, 2, 3, 2, 2], strict=True)
+    }
     estimate = paired(ours, dict(zip(reversed(range(5)), reversed(VALUES), strict=True)))
     test = scipy.stats.ttest_1samp([1, 2, 3, 2, 2], 0).confidence_interval()
     assert estimate.mean == pytest.approx(2)
@@ -66,7 +70,9 @@ def test_no_number_comes_from_no_numbers(values):
 
 def test_ratios_are_averaged_by_their_logarithms():
     estimate = ratio([1.0, 2.0, 4.0])
-    low, high = scipy.stats.t.interval(0.95, 2, loc=math.log(2), scale=scipy.stats.sem(np.log([1, 2, 4])))
+    low, high = scipy.stats.t.interval(
+        0.95, 2, loc=math.log(2), scale=scipy.stats.sem(np.log([1, 2, 4]))
+    )
     assert estimate.mean == pytest.approx(2)
     assert (estimate.low, estimate.high) == pytest.approx((math.exp(low), math.exp(high)))
     assert ratio([1.3]).mean == 1.3 and ratio([1.3]).low is None

@@ -1,0 +1,112 @@
+"""`kdbench leaderboard`: a board from records alone, written, printed or checked."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdbench.cli.output import is_terminal, json_out, say, warn
+from kdbench.cli.selection import StoreDir, store_folder
+from kdbench.errors import CheckFailed, NothingSelected, UsageError
+
+if TYPE_CHECKING:
+    from kdbench.leaderboard import Board
+
+
+def leaderboard(
+    where: Annotated[
+        str | None,
+        typer.Argument(metavar="FOLDER|SUITE", help="A folder with records, or a suite's name."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare the files with what the records give.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write or check the files here.")
+    ] = None,
+    store: StoreDir = None,
+) -> None:
+    """Make the board of a folder of records: README.md, leaderboard.csv and leaderboard.json."""
+    from kdbench.leaderboard import read, read_spec, write
+
+    if sum((check, as_json, as_csv, as_markdown)) > 1:
+        raise UsageError(
+            "--check, --json, --csv and --markdown exclude each other",
+            "each is another thing to do",
+            "give one",
+        )
+    folder = folder_of(where, store)
+    if not folder.is_dir():
+        raise NothingSelected(
+            f"no records in {folder}", "the folder is not there", f"kdbench run {where or ''}".strip()
+        )
+    board = read(folder)
+    if read_spec(folder) is None:
+        warn(f"{folder} has no suite.json: nothing is compared and nothing is expected")
+    if check:
+        _check(board, output or folder, folder)
+    elif as_json:
+        import json
+
+        json_out(json.loads(board.json()))
+    elif as_csv:
+        say(board.csv().rstrip("\n"))
+    elif as_markdown:
+        say(board.markdown().rstrip("\n"))
+    else:
+        say(board.console(shutil.get_terminal_size((110, 24)).columns if is_terminal() else 110))
+        for path in write(board, output or folder):
+            say(f"wrote {path}")
+
+
+def folder_of(where: str | None, store: Path | None) -> Path:
+    """The folder of records that a folder or a suite's name means; the digits suite's without any.
+
+    Raises:
+        UsageError: Neither a folder nor a suite.
+    """
+    from kdbench import suite
+
+    if where is None:
+        return store_folder("digits", store)
+    path = Path(where).expanduser()
+    if (path / "records").is_dir():
+        return path
+    if where in suite.names() or path.suffix == ".toml":
+        return store_folder(suite.load(where).name, store)
+    given = store_folder(where, None)  # of a suite whose file need not be here
+    if os.sep not in where and (given / "records").is_dir():
+        return given
+    if os.sep in where or path.is_dir():
+        return path
+    raise UsageError(
+        f"{where!r} is neither a folder nor a suite",
+        f"shipped suites: {', '.join(suite.names())}",
+        "give a folder that holds records/",
+    )
+
+
+def _check(board: "Board", files: Path, folder: Path) -> None:
+    """Say what is wrong with the files, a line each.
+
+    Raises:
+        CheckFailed: Something is.
+    """
+    from kdbench.leaderboard import check, unexplained
+
+    wrong, bare = check(board, files), unexplained(board)
+    for line in wrong:
+        say(line)
+    if len(wrong) > len(bare):
+        raise CheckFailed(
+            f"{files} is not what the records in {folder} give", wrong[0], f"kdbench leaderboard {folder}"
+        )
+    if bare:
+        why = f"{bare[0]}" + (f", and {len(bare) - 1} more rows" if len(bare) > 1 else "")
+        raise CheckFailed(f"{files} leaves bad rows unexplained", why, "set note under [methods.NAME] in the suite")
+    say(f"{files}: as the records give it")

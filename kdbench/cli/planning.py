@@ -1,0 +1,107 @@
+"""`kdbench plan`: what a run would do, without doing it and without torch."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from kdbench.cli.options import AsJson, Methods, NoPlugin, PluginsDir
+from kdbench.cli.output import json_out, say, table
+from kdbench.cli.selection import (
+    Budget,
+    Datasets,
+    Pairs,
+    Seeds,
+    Steps,
+    StoreDir,
+    SuiteName,
+    Workers,
+    choose,
+)
+
+if TYPE_CHECKING:
+    from kdbench.plan import Plan, TeacherJob
+
+_STATES = ("open", "answered", "stale", "failed")
+
+
+def plan(
+    suite: SuiteName = "digits",
+    methods: Methods = None,
+    pairs: Pairs = None,
+    datasets: Datasets = None,
+    seeds: Seeds = None,
+    budget: Budget = None,
+    steps: Steps = None,
+    store: StoreDir = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+    plugins_dir: PluginsDir = None,
+    no_plugin: NoPlugin = None,
+) -> None:
+    """Show what `run` would do: its cohorts with the state of their trials, teachers, and minutes."""
+    from kdbench import engine
+    from kdbench.cli import work
+
+    asked = choose(
+        suite, store, methods, pairs, datasets, seeds, budget, steps, plugins_dir, no_plugin
+    )
+    records = asked.store.records()
+    made = work.planned(asked, records)
+    open_cohorts = made.work()
+    count = workers or engine.cores()
+    minutes = made.minutes(records, min(count, len(open_cohorts))) if open_cohorts else 0.0
+    facts = _facts(made, minutes)
+    if as_json:
+        json_out(facts)
+        return
+    from kdbench.cli.run import announced
+
+    for line in announced(made, False, count, minutes):
+        say(line)
+    say()
+    table(
+        ("cohort", "methods", *_STATES),
+        [
+            (c["name"], ", ".join(c["methods"]), *(str(c[state] or "") for state in _STATES))
+            for c in facts["cohorts"]
+        ],
+    )
+    if facts["teachers"]:
+        say()
+        table(
+            ("teacher", "data set", "trained"),
+            [(t["network"], t["dataset"], t["trained"]) for t in facts["teachers"]],
+        )
+
+
+def _facts(made: "Plan", minutes: float | None) -> dict[str, Any]:
+    """The plan as JSON."""
+    cohorts = []
+    for cohort in made.cohorts:
+        states = Counter(trial.state for trial in cohort.trials)
+        cohorts.append(
+            {"name": cohort.name, "dataset": cohort.dataset.name, "teacher": str(cohort.pair.teacher),
+             "student": str(cohort.pair.student), "seed": cohort.seed, "quiz": cohort.quiz,
+             "methods": [str(trial.spec) for trial in cohort.trials]}
+            | {state: states[state] for state in _STATES}
+        )  # fmt: skip
+    return {
+        "suite": made.suite.name,
+        "full": all(trial.question.full for trial in made.trials),
+        "trials": {s: sum(t.state == s for t in made.trials) for s in _STATES},
+        "cohorts": cohorts,
+        "teachers": [
+            {"network": str(job.network), "dataset": job.dataset.name, "trained": _trained(job), "key": job.key}
+            for job in made.teachers(made.work())
+        ],
+        "minutes": minutes,
+    }  # fmt: skip
+
+
+def _trained(job: "TeacherJob") -> str:
+    """How a teacher comes about, and whether it is there already."""
+    from kdbench.registry import cache_dir
+
+    if job.protocol is None:
+        return "given"
+    there = (cache_dir() / "teachers" / job.key / "card.json").exists()
+    return "in the cache" if there else f"to train, seed {job.protocol.seed}"

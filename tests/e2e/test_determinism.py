@@ -1,0 +1,90 @@
+"""The claim that all pairing rests on: a trial's bits do not depend on what runs beside it, nor on where."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kdbench import engine
+from kdbench.cohort import Workbench
+from kdbench.record import Record, Store
+from kdbench.suite import load
+
+METHODS = ["scratch", "kd", "fitnet", "at", "rco", "metadistil"]
+PLAIN = "resnet8:resnet8[width=0.25]"
+DROPPING = "resnet8:resnet8[width=0.25,drop_rate=0.2,drop_path_rate=0.2]"
+TIMED = {"created": True, "seconds": True, "cost": True, "attempt": True}
+
+
+def bits(record: Record) -> dict[str, Any]:
+    """All of a record that may not depend on the hour, on the neighbours or on the machine's load."""
+    assert record.status == "ok", record.failure
+    assert record.deployed
+    found = record.model_dump(exclude=TIMED | {"deployed": {"latency_ms", "throughput"}})
+    assert len(found["deployed"]["weights"]) == len(found["logits"]) == 64
+    return found
+
+
+@pytest.fixture
+def cohorts(kdbench_plan: Callable[..., Any]) -> Callable[..., Any]:
+    def planned(*methods: str, pair: str = DROPPING, **changes: Any) -> Any:
+        return kdbench_plan(methods=list(methods), pairs=[pair], **changes).cohorts
+
+    return planned
+
+
+@pytest.mark.parametrize("pair", [PLAIN, DROPPING])
+def test_alone_among_others_and_in_reversed_order_a_method_has_the_same_bits(
+    pair: str, cohorts: Callable[..., Any], kdbench_answer: Callable[..., Any]
+) -> None:
+    cohorts = partial(cohorts, pair=pair)
+    together = {name: bits(record) for name, record in kdbench_answer(*cohorts(*METHODS)).items()}
+    assert [*together] == [*METHODS[:5], *(f"{name} quiz 0.1" for name in ("scratch", "kd", "metadistil"))]
+    assert len({record["deployed"]["weights"] for record in together.values()}) == len(together)
+    backwards = kdbench_answer(*cohorts(*METHODS[::-1]))
+    assert {name: bits(record) for name, record in backwards.items()} == together
+    for method in METHODS:
+        alone = kdbench_answer(*cohorts(method))
+        assert alone
+        for name, record in alone.items():
+            assert bits(record) == together[name], name
+
+
+def test_two_runs_from_nothing_have_the_same_bits_and_another_seed_has_others(
+    tmp_path: Path, cohorts: Callable[..., Any], kdbench_answer: Callable[..., Any]
+) -> None:
+    def fresh(name: str, seed: int) -> dict[str, Record]:
+        bench = Workbench(tmp_path / name, Store(tmp_path / name / "store"), torch.device("cpu"))
+        found: dict[str, Record] = kdbench_answer(
+            *cohorts("fitnet", "metadistil", seeds=[seed]), bench=bench
+        )
+        return found
+
+    first, second, other = fresh("a", 0), fresh("b", 0), fresh("c", 1)
+    for name, record in first.items():
+        assert bits(record) == bits(second[name])
+        assert record.deployed and other[name].deployed
+        assert record.deployed.weights != other[name].deployed.weights
+        assert record.logits != other[name].logits
+        assert record.teacher == other[name].teacher  # one shared teacher
+
+
+def test_in_one_worker_in_two_and_in_this_process_a_trial_has_the_same_bits(
+    tmp_path: Path,
+    kdbench_registry: Any,
+    cohorts: Callable[..., Any],
+    kdbench_answer: Callable[..., Any],
+    kdbench_silence: Any,
+) -> None:
+    suite = load("digits").select(methods=["kd"], pairs=[DROPPING], seeds=[0, 1], steps=8)
+    found = {}
+    for workers in (1, 2):
+        store = Store(tmp_path / str(workers))
+        run = engine.run(suite, kdbench_registry, store, kdbench_silence, workers=workers)
+        assert len(run.records) == len(store.records()) == 2
+        found[workers] = {record.question.seed: bits(record) for record in run.records}
+    here = {s: bits(kdbench_answer(*cohorts("kd", seeds=[s]))["kd"]) for s in (0, 1)}
+    assert found[1] == found[2] == here
