@@ -14,14 +14,19 @@ record a trial. Leaderboards are made from records alone.
 Plugin authors import `kdbench.api` and `kdbench.functional`, nothing else.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from kdbench.api import Method
+    from kdbench.leaderboard import Board
 
     __version__: str
 
-__all__ = ["__version__", "method"]
+__all__ = ["__version__", "leaderboard", "load_records", "method", "run"]
 
 
 def method(spec: str) -> "Method":
@@ -47,14 +52,101 @@ def method(spec: str) -> "Method":
     return built
 
 
+def run(
+    suite: str = "digits",
+    *,
+    methods: Sequence[str] = (),
+    pairs: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    seeds: Sequence[int] | str = (),
+    budget: float | None = None,
+    steps: int | None = None,
+    store: str | Path | None = None,
+    device: str = "cpu",
+    workers: int | None = None,
+    retry: bool = False,
+    progress: bool = True,
+) -> "Board":
+    """The board of what was selected, after everything open of it has been answered.
+
+    Args:
+        suite: A shipped suite, or a .toml file.
+        methods: In place of the suite's: specs, or plugin files with all their methods.
+        pairs, datasets: In place of the suite's.
+        seeds: In place of the suite's: numbers, or text as for the command line.
+        budget: Share of the training to spend, in (0, 1].
+        steps: Number of steps to train for instead.
+        store: Folder of the records; `KDBENCH_STORE`, or `./kdbench-runs/SUITE`.
+        device: "cpu", "cuda" or "cuda:N".
+        workers: Processes; one a core by default.
+        retry: Ask failed trials again.
+        progress: Whether lines on standard error say how it goes on.
+
+    Raises:
+        KDBenchError: Names, data or weights are not there. Trials that fail raise nothing: the
+            board names them.
+
+    Example:
+        `kdbench.run("digits", methods=["scratch", "kd"], seeds=[0]).frame()`
+    """
+    import os
+
+    from kdbench import engine
+
+    engine.warm_up()
+    from kdbench.cli.progress import reporter
+    from kdbench.cli.selection import choose
+    from kdbench.cli.work import answer
+
+    place = store if store is not None else os.environ.get("KDBENCH_STORE")
+    asked = choose(
+        suite, Path(place) if place else None, methods, pairs, datasets, seeds, budget, steps
+    )
+    with reporter(progress) as listener:
+        done = answer(asked, listener, device, workers, retry, listener.started)
+    if done.error:
+        raise done.error
+    return done.board
+
+
+def load_records(folder: str | Path) -> "DataFrame":
+    """One row a record, in the order of the files: columns are named as in the JSON, by points.
+
+    Args:
+        folder: A store or a board's folder, which holds `records/`.
+
+    Raises:
+        StoreError: A file is not a record.
+
+    Example:
+        `kdbench.load_records("kdbench-runs/digits")[["question.method", "quality.accuracy"]]`
+    """
+    import pandas
+
+    from kdbench.record import Store
+
+    rows = [record.model_dump(mode="json") for record in Store(Path(folder)).records()]
+    return pandas.json_normalize(rows)
+
+
+if TYPE_CHECKING:
+
+    def leaderboard(folder: str | Path) -> "Board":
+        """The board of the records in a folder, as its `suite.json` describes it."""
+        ...
+
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - what a module holds
-    if (
-        name == "__version__"
-    ):  # read only when asked for: reading metadata costs more than all else here
+    if name == "__version__":
+        # read only when asked for: reading metadata costs more than all else here
         from importlib.metadata import PackageNotFoundError, version
 
         try:
             return version("kdbench")
         except PackageNotFoundError:
             return "0+checkout"
+    if name == "leaderboard":  # the package, which can be called: it has the same name
+        import importlib
+
+        return importlib.import_module("kdbench.leaderboard")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

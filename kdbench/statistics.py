@@ -16,7 +16,10 @@ Key = TypeVar("Key", bound=Hashable)
 
 LEVEL = 0.95
 LEAST_FOR_MEDIAN = 6
-"""Even the whole range of n values covers their median with probability 1 - 2^(1 - n) only."""
+"""Even the whole range of n values covers their median with probability 1 - 2^(1 - n) only.
+
+That is 0.9375 at n = 5.
+"""
 
 _ROUNDING = 1e-12
 
@@ -132,10 +135,11 @@ def paired_ratio(ours: Mapping[Key, float], theirs: Mapping[Key, float]) -> Esti
 def median_interval(
     values: Sequence[float], *, seed: int = 0, resamples: int = 2000
 ) -> tuple[float, float] | None:
-    """95 % interval of the median by percentile bootstrap; None below six values.
+    """95 % interval of the median, in the values' unit, by bootstrap; None below six values.
 
     Reference:
-        B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
+        B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3 (percentile
+        intervals).
     """
     if len(values) < LEAST_FOR_MEDIAN:
         return None

@@ -1,4 +1,4 @@
-"""Teachers: trained once by cross-entropy, kept by content address with anchors along the way, never moved."""
+"""Teachers: trained once by cross-entropy, kept with their anchors by content, never moved."""
 
 import copy
 import hashlib
@@ -32,7 +32,7 @@ class _CrossEntropy(Method):
     def needs(self) -> Needs:
         return Needs(teacher="none")
 
-    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:  # noqa: ANN401
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:  # noqa: ANN401 - as in Method
         return {"hard": F.cross_entropy(student.logits, batch.target)}
 
 
@@ -41,9 +41,8 @@ def digest(module: nn.Module) -> str:
     total = hashlib.sha256()
     for name, tensor in sorted([*module.named_parameters(), *module.named_buffers()]):
         total.update(name.encode())
-        total.update(
-            tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        )
+        flat = tensor.detach().cpu().contiguous().flatten()
+        total.update(flat.view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
 
 
@@ -75,9 +74,8 @@ class Teacher(nn.Module):
         self.members = nn.ModuleList(nn.ModuleList(member.values()) for member in members)
         self.eval().requires_grad_(False)
         self.born = digest(self)
-        self.weights = hashlib.sha256(
-            "".join(digest(network) for network in self.converged).encode()
-        ).hexdigest()
+        digests = "".join(digest(network) for network in self.converged)
+        self.weights = hashlib.sha256(digests.encode()).hexdigest()
 
     @property
     def converged(self) -> list[Network]:
@@ -91,8 +89,9 @@ class Teacher(nn.Module):
 
     def pick(self, hints: tuple[int, ...]) -> None:
         """Give only these feature maps from now on."""
-        for network in self._networks() if len(self.members) == 1 else ():
-            network.pick(hints)
+        if len(self.members) == 1:
+            for network in self.members[0]:  # type: ignore[attr-defined]  # as above
+                network.pick(hints)
 
     def port(self) -> Port:
         """What a method's `init` sees of the teacher."""
@@ -115,7 +114,10 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor, hints: bool = False, anchor: float = 1.0) -> Outputs:
-        """Outputs at this anchor: of an ensemble, the log of the mean probabilities, pooled side by side, no hints."""
+        """Outputs at this anchor.
+
+        Those of an ensemble are the log of the mean probabilities, pooled side by side, no hints.
+        """
         place = self.place(anchor)
         said: list[Outputs] = [member[place](images, hints=hints) for member in self.members]  # type: ignore[index]  # as above
         if len(said) == 1:
@@ -149,9 +151,6 @@ class Teacher(nn.Module):
                 "kdbench check the methods",
             )
 
-    def _networks(self) -> list[Network]:
-        return [network for member in self.members for network in member]  # type: ignore[attr-defined]  # as above
-
 
 def folder(job: TeacherJob, cache: Path) -> Path:
     """Where this teacher lies in the cache."""
@@ -180,9 +179,8 @@ def ensure(
         seed_torch(device, seed, "init")
         network = build(job.network, job, device)
         total = protocol.total_steps(len(views))
-        setup = Setup(
-            student=network.port(), teacher=network.port(), num_classes=job.dataset.num_classes, num_train=len(views)
-        )  # fmt: skip
+        port, classes = network.port(), job.dataset.num_classes
+        setup = Setup(student=port, teacher=port, num_classes=classes, num_train=len(views))
         runner = Runner(
             _CrossEntropy(), network, setup, protocol, seed=seed, total=total, device=device
         )
@@ -225,9 +223,8 @@ def open_teacher(
         if job.protocol is None:
             members.append({1.0: build(job.given or job.network, job, device)})
             continue
-        hashes: Mapping[str, str] = json.loads((folder(job, cache) / "card.json").read_bytes())[
-            "anchors"
-        ]
+        card = json.loads((folder(job, cache) / "card.json").read_bytes())
+        hashes: Mapping[str, str] = card["anchors"]
         kept = sorted(share for share in anchors | {1.0} if f"{share:.6f}" in hashes)
         members.append({share: _load(job, share, hashes, cache, device) for share in kept})
     return Teacher(members)

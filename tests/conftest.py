@@ -45,7 +45,7 @@ def kdbench_one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def kdbench_no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The hosts asked for; a test that asks for one fails, even where the code catches the error."""
+    """The hosts asked for; a test that asks for one fails, even if the code catches the error."""
     tried: list[str] = []
 
     def guarded(real: Callable[..., Any], host_of: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,9 +65,8 @@ def kdbench_no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return host.decode() if isinstance(host, bytes) else host
 
     for name in ("connect", "connect_ex"):
-        monkeypatch.setattr(
-            socket.socket, name, guarded(getattr(socket.socket, name), address_host)
-        )
+        real = getattr(socket.socket, name)
+        monkeypatch.setattr(socket.socket, name, guarded(real, address_host))
     monkeypatch.setattr(socket, "getaddrinfo", guarded(socket.getaddrinfo, looked_up))
     yield tried
     assert not tried, f"the test reached for {', '.join(tried)}"
@@ -83,7 +82,7 @@ def kdbench_registry(kdbench_own_folders: None) -> Any:
 
 @pytest.fixture(scope="session")
 def kdbench_plan(kdbench_registry: Any) -> Callable[..., Any]:
-    """`kdbench_plan(methods=[...], steps=8, **tables)`: a plan of the digits suite with changes to it."""
+    """`kdbench_plan(methods=[...], steps=8, **tables)`: a plan of a changed digits suite."""
     from kdbench import plan
     from kdbench.suite import Suite, load
 
@@ -113,7 +112,7 @@ def kdbench_bench(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def kdbench_answer(kdbench_bench: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """`kdbench_answer(*cohorts)`: their records by label, run in this process with a token cost pass."""
+    """`kdbench_answer(*cohorts)`: their records by label, run here with a token cost pass."""
     from kdbench.cohort import rig, run
     from kdbench.measure import network
     from kdbench.train import timing
@@ -129,7 +128,8 @@ def kdbench_answer(kdbench_bench: Any, monkeypatch: pytest.MonkeyPatch) -> Calla
                 bench.train_teacher(job, cohort.root)
             records = run(cohort, bench)
             for trial, record in zip(cohort.trials, records, strict=True):
-                found[f"{trial.spec} quiz {cohort.quiz:g}" if cohort.quiz else str(trial.spec)] = record
+                quiz = f" quiz {cohort.quiz:g}" if cohort.quiz else ""
+                found[f"{trial.spec}{quiz}"] = record
         return found
 
     return answer
@@ -157,3 +157,32 @@ def kdbench_silence() -> Any:
             assert all(0 <= share <= 1 for _, _, share in workers)
 
     return Silence()
+
+
+@pytest.fixture(scope="session")
+def kdbench_record() -> Callable[..., Any]:
+    """`kdbench_record(**changes)`: a record made by hand."""
+    from kdbench.record import Fingerprints, Question, Record
+
+    question = Question.model_validate({
+        "dataset": "digits", "teacher": "resnet8", "student": "resnet8[width=0.5]",
+        "teacher_protocol": None, "method": "kd", "hyperparameters": {"alpha": 0.9},
+        "evaluation": {}, "seed": 3,
+        "protocol": {"epochs": 60, "batch_size": 32, "learning_rate": 0.05},
+    })  # fmt: skip
+    environment = {
+        "python": "3.11.1", "torch": "2.15", "timm": "1.0", "kdbench": "0.1", "device": "cpu",
+        "device_name": "x", "capability": "AVX2", "threads": 1, "platform": "Linux x86_64",
+    }  # fmt: skip
+
+    def made(**changes: Any) -> Record:
+        asked = changes.get("question", question)
+        prints = Fingerprints(question=asked.fingerprint, code="c" * 64, environment="e" * 64)
+        whole = {
+            "status": "ok", "question": asked, "fingerprints": prints, "suite": "digits",
+            "settings": "paper", "origin": {"distribution": "kdbench", "version": "0.1"},
+            "created": "2026-01-01T00:00:00+00:00", "environment": environment, **changes,
+        }  # fmt: skip
+        return Record.model_validate(whole)
+
+    return made

@@ -23,21 +23,21 @@ class Loop(Protocol):
     Attributes:
         student: `student(images)` gives `Outputs`; use with `torch.func.functional_call` for a
             virtual step.
-        teacher: The private teacher where `Needs(teacher="private")`, else the shared frozen one.
-        progress: Share of the budget spent, in [0, 1), on the host.
-        decay: The schedule's learning rate as a factor of the protocol's, in [0, 1].
     """
 
     student: nn.Module
 
     @property
-    def teacher(self) -> nn.Module: ...
+    def teacher(self) -> nn.Module:
+        """The private teacher where `Needs(teacher="private")`, else the shared frozen one."""
 
     @property
-    def progress(self) -> float: ...
+    def progress(self) -> float:
+        """Share of the budget spent, in [0, 1), on the host."""
 
     @property
-    def decay(self) -> float: ...
+    def decay(self) -> float:
+        """The schedule's learning rate as a factor of the protocol's, in [0, 1]."""
 
     def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
         """Student (with a graph) and teacher (without one) on `batch`."""
@@ -73,14 +73,17 @@ class Method(ABC):
         return (Stage(),)
 
     def init(self, setup: Setup) -> Any:  # noqa: ANN401 - each method has its own state
-        """None, a Module (joins the student's optimizer), or a tree of Modules and tensors."""
+        """The state: None, a Module, or a tree of Modules, tensors and optimizers.
+
+        A Module's weights join the student's optimizer.
+        """
         return None
 
     @abstractmethod
-    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:  # noqa: ANN401
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:  # noqa: ANN401 - as for init
         """Weighted scalar terms of one batch."""
 
-    def step(self, loop: Loop, batch: Batch, state: Any) -> Losses:  # noqa: ANN401
+    def step(self, loop: Loop, batch: Batch, state: Any) -> Losses:  # noqa: ANN401 - as for init
         """One step of training; override to take it over."""
         student, teacher = loop.forward(batch)
         losses = getattr(self, self.stages()[batch.stage].loss)(student, teacher, batch, state)
@@ -92,6 +95,6 @@ class Method(ABC):
         """Another optimizer for student and state, or None for the protocol's."""
         return None
 
-    def deploy(self, student: nn.Module, state: Any) -> nn.Module:  # noqa: ANN401
+    def deploy(self, student: nn.Module, state: Any) -> nn.Module:  # noqa: ANN401 - as for init
         """What is measured and exported: images in [0, 1] to logits or `Outputs`."""
         return student

@@ -52,9 +52,9 @@ class Outputs:
         return self if self.logits.dtype == torch.float32 else self._map(Tensor.float)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Outputs":
-        hints = (
-            self.hints if self.hints is UNDECLARED else tuple(change(hint) for hint in self.hints)
-        )
+        hints = self.hints
+        if hints is not UNDECLARED:
+            hints = tuple(change(hint) for hint in hints)
         return Outputs(logits=change(self.logits), pooled=change(self.pooled), hints=hints)
 
 

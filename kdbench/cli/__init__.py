@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from kdbench.cli import board, data, new, planning, reading, reproduction, run, showing, weights
+from kdbench.cli.interruption import Terminated
 from kdbench.errors import ExitCode, KDBenchError
 
 __all__ = ["app", "main"]
@@ -73,10 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error.what, error.why, error.next, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", "", "", ExitCode.INTERRUPTED)
+    except Terminated:
+        return _say("terminated", "", "", ExitCode.TERMINATED)
     except Exception as error:  # noqa: BLE001 - what is left is a bug, and is said to be one
-        if hasattr(error, "format_message") and hasattr(
-            error, "exit_code"
-        ):  # typer's own, whichever click it carries
+        # typer's own, whichever click it carries
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             return _usage(error)
         import traceback
 
@@ -107,19 +109,14 @@ def _usage(error: Exception) -> int:
         return int(ExitCode.USAGE)
     text = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]  # as above
     what, _, meant = re.sub(r"\s*\(Possible options: .*\)", "", text).partition(" Did you mean")
-    known: Sequence[str] = ()
     if option := getattr(error, "option_name", ""):
-        known = (
-            [name for parameter in context.command.params for name in parameter.opts]
-            if context
-            else ()
-        )
+        parameters = context.command.params if context else ()
+        known = [name for parameter in parameters for name in parameter.opts]
         close = difflib.get_close_matches(option, [*known, "--help"], 1)
         meant = f" {close[0]!r}?" if close else ""
     elif choice := re.search(r"'([^']*)' is not one of (.*)", text):
         close = difflib.get_close_matches(choice[1], re.findall(r"'([^']*)'", choice[2]), 1)
         meant = f" {close[0]!r}?" if close else ""
     what = what[:1].lower() + what[1:].rstrip(".")
-    return _say(
-        what, f"did you mean{meant}" if meant else "", f"see {command} --help", ExitCode.USAGE
-    )
+    why = f"did you mean{meant}" if meant else ""
+    return _say(what, why, f"see {command} --help", ExitCode.USAGE)

@@ -42,9 +42,8 @@ def leaderboard(
         )
     folder = folder_of(where, store)
     if not folder.is_dir():
-        raise NothingSelected(
-            f"no records in {folder}", "the folder is not there", f"kdbench run {where or ''}".strip()
-        )
+        how = f"kdbench run --store {folder}" if store or os.sep in (where or "") else "kdbench run"
+        raise NothingSelected(f"no records in {folder}", "the folder is not there", how)
     board = read(folder)
     if read_spec(folder) is None:
         warn(f"{folder} has no suite.json: nothing is compared and nothing is expected")
@@ -104,9 +103,15 @@ def _check(board: "Board", files: Path, folder: Path) -> None:
         say(line)
     if len(wrong) > len(bare):
         raise CheckFailed(
-            f"{files} is not what the records in {folder} give", wrong[0], f"kdbench leaderboard {folder}"
+            f"{files} is not what the records in {folder} give",
+            wrong[0],
+            f"kdbench leaderboard {folder}",
         )
     if bare:
         why = f"{bare[0]}" + (f", and {len(bare) - 1} more rows" if len(bare) > 1 else "")
-        raise CheckFailed(f"{files} leaves bad rows unexplained", why, "set note under [methods.NAME] in the suite")
+        raise CheckFailed(
+            f"{files} leaves bad rows unexplained",
+            why,
+            "set note under [methods.NAME] in the suite",
+        )
     say(f"{files}: as the records give it")

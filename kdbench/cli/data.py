@@ -22,7 +22,7 @@ def prepare(
     plugins_dir: PluginsDir = None,
     no_plugin: NoPlugin = None,
 ) -> None:
-    """Bring data sets into KDBENCH_DATA, open each split and say what is there; may use the network."""
+    """Bring data sets to KDBENCH_DATA, open each split, say what is there; may use the network."""
     registry = find(plugins_dir, no_plugin)
     found = []
     for text in datasets:

@@ -76,13 +76,13 @@ def method(
             "nothing is overwritten",
             "choose another name, or move it away",
         )
-    taken = next(
-        (e.source.origin for e in find().entries if (e.kind, e.name) == ("method", name)), None
-    )
-    if taken:
-        raise UsageError(
-            f"there is already a method {name!r}", f"it comes from {taken}", "choose another name"
-        )
+    for entry in find().entries:
+        if (entry.kind, entry.name) == ("method", name):
+            raise UsageError(
+                f"there is already a method {name!r}",
+                f"it comes from {entry.source.origin}",
+                "choose another name",
+            )
     camel = "".join(part.capitalize() for part in name.split("_"))
     camel += "Method" if camel in _IMPORTED else ""
     write_atomically(path, _TEMPLATE.replace("NAME", name).replace("CLASS", camel).encode())

@@ -59,15 +59,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         return
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     for row in [list(columns), *cells]:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(line.rstrip())
 
 
 def json_out(data: Any, warnings: Sequence[str] = ()) -> None:  # noqa: ANN401 - any JSON
     """Print JSON: the version of its schema, data and warnings."""
-    print(
-        json.dumps(
-            {"schema": 1, "data": data, "warnings": list(warnings)}, indent=1, ensure_ascii=True
-        )
-    )
+    whole = {"schema": 1, "data": data, "warnings": list(warnings)}
+    print(json.dumps(whole, indent=1, ensure_ascii=True))

@@ -44,6 +44,9 @@ def pick(
 ) -> Picked:
     """The one ok record in `folder` that fits; of several attempts at a question the latest.
 
+    A trial of the full protocol goes before one of a part of it, and the whole transfer set before
+    one that leaves a quiz split out.
+
     Args:
         folder: Of the store.
         method: Name, with those options that tell it from others.
@@ -68,6 +71,9 @@ def pick(
         )
         if fits:
             latest[record.fingerprints.question] = record
+    for better in (lambda ask: ask.full, lambda ask: not ask.quiz):
+        best = {key: record for key, record in latest.items() if better(record.question)}
+        latest = best or latest
     if not latest:
         raise NothingSelected(
             f"no ok record of {method} fits in {folder}",

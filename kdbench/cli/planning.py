@@ -37,7 +37,7 @@ def plan(
     plugins_dir: PluginsDir = None,
     no_plugin: NoPlugin = None,
 ) -> None:
-    """Show what `run` would do: its cohorts with the state of their trials, teachers, and minutes."""
+    """Show what `run` would do: cohorts with the state of their trials, teachers and minutes."""
     from kdbench import engine
     from kdbench.cli import work
 
@@ -49,7 +49,7 @@ def plan(
     open_cohorts = made.work()
     count = workers or engine.cores()
     minutes = made.minutes(records, min(count, len(open_cohorts))) if open_cohorts else 0.0
-    facts = _facts(made, minutes)
+    facts = _facts(made, minutes, work.names(made))
     if as_json:
         json_out(facts)
         return
@@ -73,28 +73,39 @@ def plan(
         )
 
 
-def _facts(made: "Plan", minutes: float | None) -> dict[str, Any]:
+def _facts(made: "Plan", minutes: float | None, names: dict[str, str]) -> dict[str, Any]:
     """The plan as JSON."""
     cohorts = []
     for cohort in made.cohorts:
-        states = Counter(trial.state for trial in cohort.trials)
+        states = Counter[str](trial.state for trial in cohort.trials)
         cohorts.append(
-            {"name": cohort.name, "dataset": cohort.dataset.name, "teacher": str(cohort.pair.teacher),
-             "student": str(cohort.pair.student), "seed": cohort.seed, "quiz": cohort.quiz,
-             "methods": [str(trial.spec) for trial in cohort.trials]}
+            {
+                "name": cohort.name,
+                "dataset": cohort.dataset.name,
+                "teacher": str(cohort.pair.teacher),
+                "student": str(cohort.pair.student),
+                "seed": cohort.seed,
+                "quiz": cohort.quiz,
+                "methods": [names[trial.question.fingerprint] for trial in cohort.trials],
+            }
             | {state: states[state] for state in _STATES}
-        )  # fmt: skip
+        )
     return {
         "suite": made.suite.name,
         "full": all(trial.question.full for trial in made.trials),
         "trials": {s: sum(t.state == s for t in made.trials) for s in _STATES},
         "cohorts": cohorts,
         "teachers": [
-            {"network": str(job.network), "dataset": job.dataset.name, "trained": _trained(job), "key": job.key}
+            {
+                "network": str(job.network),
+                "dataset": job.dataset.name,
+                "trained": _trained(job),
+                "key": job.key,
+            }
             for job in made.teachers(made.work())
         ],
         "minutes": minutes,
-    }  # fmt: skip
+    }
 
 
 def _trained(job: "TeacherJob") -> str:

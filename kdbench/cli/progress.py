@@ -1,19 +1,30 @@
 """How a run goes on: lines anywhere, and on a terminal a live block under them."""
 
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from kdbench.cli.output import clean, is_terminal
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
 
     from kdbench.plan import Cohort, Plan, TeacherJob
     from kdbench.record import Record
 
-__all__ = ["Lines", "Screen", "duration", "percent", "progress", "record_line", "teacher_line"]
+__all__ = [
+    "Lines",
+    "Screen",
+    "duration",
+    "percent",
+    "progress",
+    "record_line",
+    "reporter",
+    "teacher_line",
+]
 
 HEARTBEAT_SECONDS = 60.0
 """Between two signs of life where nothing else is printed."""
@@ -46,13 +57,18 @@ class Lines:
         self._began: float | None = None
         self._spoke = self._born = clock()
 
-    def start(self, cohorts: Sequence["Cohort"], minutes: float | None) -> None:
-        """These cohorts are run now; that will take about so many minutes."""
+    def start(self, made: "Plan", cohorts: Sequence["Cohort"], minutes: float | None) -> None:
+        """These cohorts of the plan are run now; that will take about so many minutes."""
+        from kdbench.cli.work import names
+
         self.total = sum(len(cohort.trials) for cohort in cohorts)
-        for cohort in cohorts:
-            self._sizes[cohort.name] = len(cohort.trials)
-            self._names |= {t.question.fingerprint: str(t.spec) for t in cohort.trials}
+        self._names = names(made)
+        self._sizes = {cohort.name: len(cohort.trials) for cohort in cohorts}
         self._estimate = None if minutes is None else 60 * minutes
+
+    def started(self, made: "Plan") -> None:
+        """The open trials of the plan are run now."""
+        self.start(made, made.work(), None)
 
     def stop(self) -> None:
         """Nothing more is told."""
@@ -64,9 +80,8 @@ class Lines:
 
     def teacher(self, job: "TeacherJob") -> None:
         """A teacher is ready."""
-        self.say(
-            f"teacher {job.network} on {job.dataset.name} is ready, {duration(self.clock() - self._born)}"
-        )
+        passed = duration(self.clock() - self._born)
+        self.say(f"teacher {job.network} on {job.dataset.name} is ready after {passed}")
 
     def record(self, record: "Record") -> None:
         """A record was written."""
@@ -103,7 +118,7 @@ class Lines:
         return "" if seconds is None else f", about {duration(seconds)} left"
 
     def seconds_left(self, workers: Sequence[tuple[str, str, float]]) -> float | None:
-        """Estimated seconds to the end: from the pace so far, or before there is one from the plan."""
+        """Estimated seconds to the end: from the pace so far, or before that from the plan."""
         if self._began is None:
             return self._estimate
         passed = self.clock() - self._began
@@ -119,7 +134,7 @@ class Lines:
 
 
 class Screen(Lines):
-    """The same lines on a terminal, and under them a live block: what each worker does, trials done, time left."""
+    """The same lines on a terminal, and a live block: what workers do, trials done, time left."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console
@@ -129,11 +144,11 @@ class Screen(Lines):
         self._live: Live | None = None
         self._workers: tuple[tuple[str, str, float], ...] = ()
 
-    def start(self, cohorts: Sequence["Cohort"], minutes: float | None) -> None:
+    def start(self, made: "Plan", cohorts: Sequence["Cohort"], minutes: float | None) -> None:
         """Show the block."""
         from rich.live import Live
 
-        super().start(cohorts, minutes)
+        super().start(made, cohorts, minutes)
         if cohorts:
             self._live = Live(
                 get_renderable=self.block,
@@ -176,12 +191,29 @@ class Screen(Lines):
         self._console.print(Text(text), soft_wrap=True)
 
 
+class Quiet(Lines):
+    """No lines at all."""
+
+    def _print(self, text: str) -> None:
+        pass
+
+
+@contextmanager
+def reporter(loud: bool) -> Iterator[Lines]:
+    """A listener on standard error for as long as the context is open."""
+    lines = progress(sys.stderr) if loud else Quiet(sys.stderr)
+    try:
+        yield lines
+    finally:
+        lines.stop()
+
+
 def record_line(record: "Record", name: str, done: int, total: int) -> str:
-    """A record in one line: accuracy and agreement in percent, cost relative to the first baseline."""
+    """A record in one line: accuracy and agreement in percent, cost over the first baseline's."""
     ask = record.question
-    head = f"[{done:{len(str(total))}}/{total}] {record.status:<3} {ask.dataset} {ask.teacher}:{ask.student}"
     name += f" ({record.rows} rows)" if ask.quiz and record.rows else ""
-    parts = [f"{head} {name} s{ask.seed}"]
+    trial = f"{ask.dataset} {ask.teacher}:{ask.student} {name} s{ask.seed}"
+    parts = [f"[{done:{len(str(total))}}/{total}] {record.status:<3} {trial}"]
     if "accuracy" in record.quality:
         parts.append(f"accuracy {percent(record.quality['accuracy'])}")
     fidelity = record.fidelity.get(ask.evaluation.split, {})

@@ -46,11 +46,11 @@ def list_(
     if what in (None, "suites"):
         groups["suite"] = [{"kind": "suite", **suite} for suite in _suites()]
     if as_json:
-        timm = [{"kind": "model", "name": name, "summary": "", "origin": "timm"} for name in own]
-        json_out(
-            [item for group in groups.values() for item in group]
-            + (timm if what == "models" else [])
-        )
+        if what == "models":
+            groups["model"] += [
+                {"kind": "model", "name": name, "summary": "", "origin": "timm"} for name in own
+            ]
+        json_out([item for group in groups.values() for item in group])
         return
     for i, (kind, items) in enumerate(groups.items()):
         if len(groups) > 1:

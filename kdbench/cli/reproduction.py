@@ -3,44 +3,23 @@
 import sys
 import tempfile
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kdbench.cli.comparison import POINTS, Comparison, compare, judged
+from kdbench.cli.interruption import terminable
 from kdbench.cli.options import AsJson, NoPlugin, PluginsDir
 from kdbench.cli.output import json_out, say, table
-from kdbench.errors import CheckFailed, KDBenchError, UsageError
+from kdbench.errors import KDBenchError, UsageError
 
 if TYPE_CHECKING:
     from kdbench.cli.progress import Lines
-    from kdbench.plan import Cohort, Plan
-    from kdbench.record import Record, Spec, Store, TeacherProtocol
+    from kdbench.plan import Plan
+    from kdbench.record import Record, Spec, Store
     from kdbench.registry import Registry
-
-POINTS = 3.0
-"""How far accuracies may lie apart where the environment differs, in points of percent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """An old and a new record of one question.
-
-    Attributes:
-        rows: Name, old, new and whether they are the same to the bit.
-        same_code, same_environment: Whether what decides bits is the same.
-    """
-
-    rows: tuple[tuple[str, str, str, bool], ...]
-    same_code: bool
-    same_environment: bool
-    points: float
-
-    @property
-    def identical(self) -> bool:
-        """Whether all is the same to the bit."""
-        return all(same for *_, same in self.rows)
 
 
 def reproduce(
@@ -73,7 +52,7 @@ def reproduce(
     plugins_dir: PluginsDir = None,
     no_plugin: NoPlugin = None,
 ) -> None:
-    """Run a record's trial again, alone, and compare: to the bit where the environment is the same."""
+    """Run a record's trial again, alone; to the bit where the environment is the same."""
     from kdbench import engine
     from kdbench.cli.options import find
     from kdbench.cli.picking import pick_file
@@ -85,7 +64,8 @@ def reproduce(
     registry = find(plugins_dir, no_plugin, plugin or ())
     made = asked(old, registry, dataset, checkpoint)
     lines = progress(sys.stderr if as_json else sys.stdout)
-    with nullcontext(str(store)) if store else tempfile.TemporaryDirectory() as folder:
+    place = nullcontext(str(store)) if store else tempfile.TemporaryDirectory()
+    with terminable(), place as folder:
         new = rerun(made, Store(Path(folder)), lines, device or old.environment.device)
     found = compare(old, new)
     verdict = judged(found, old, new, tolerance)
@@ -93,7 +73,9 @@ def reproduce(
         json_out(_json(found, old, new, verdict))
     else:
         say()
-        table(("", "recorded", "now", "same"), [(*r[:3], "yes" if r[3] else "no") for r in found.rows])
+        table(
+            ("", "recorded", "now", "same"), [(*r[:3], "yes" if r[3] else "no") for r in found.rows]
+        )
         say()
     if isinstance(verdict, KDBenchError):
         raise verdict
@@ -123,9 +105,7 @@ def asked(
         options = {**dict(recipe.network.options), "checkpoint": str(checkpoint.absolute())}
         network = replace(recipe.network, options=tuple(sorted(options.items())))
         recipe = replace(recipe, network=network)
-    teacher: TeacherProtocol = ask.teacher_protocol or TeacherProtocol.model_validate(
-        ask.protocol.model_dump()
-    )
+    teacher = ask.teacher_protocol or TeacherProtocol.model_validate(ask.protocol.model_dump())
     suite = Suite(
         name=record.suite,
         axes=Axes(
@@ -169,75 +149,20 @@ def rerun(made: "Plan", store: "Store", lines: "Lines", device: str) -> "Record"
     from kdbench.engine.worker import Bench
     from kdbench.registry import cache_dir
 
-    cohorts: tuple[Cohort, ...] = made.cohorts
-    lines.start(cohorts, None)
+    (trial,) = made.trials
+    if store.answered(trial.question.fingerprint, trial.code):
+        raise UsageError(
+            f"{store.root} answers this question already",
+            "nothing would run",
+            "give an empty --store",
+        )
+    lines.start(made, made.cohorts, None)
     try:
         bench = Bench(cache_dir(), store.root, device)
-        schedule = Schedule(cohorts, made.teachers(cohorts), bench, 1, lines)
-        (record,) = schedule.run()
+        (record,) = Schedule(made.cohorts, made.teachers(made.cohorts), bench, 1, lines).run()
     finally:
         lines.stop()
     return record
-
-
-def compare(old: "Record", new: "Record") -> Comparison:
-    """All that should be the same."""
-    pairs: list[tuple[str, Any, Any]] = [("status", old.status, new.status)]
-    for name in sorted(old.quality | new.quality):
-        pairs.append((name, old.quality.get(name), new.quality.get(name)))
-    for split in sorted(old.fidelity | new.fidelity):
-        was, now = old.fidelity.get(split, {}), new.fidelity.get(split, {})
-        pairs += [(f"{split} {name}", was.get(name), now.get(name)) for name in sorted(was | now)]
-    pairs.append(("per class", old.per_class, new.per_class))
-    weights = [(r.teacher and r.teacher.weights, r.deployed and r.deployed.weights) for r in (old, new)]
-    pairs.append(("teacher's weights", weights[0][0], weights[1][0]))
-    pairs.append(("logits", old.logits, new.logits))
-    pairs.append(("weights", weights[0][1], weights[1][1]))
-    accuracies = [record.quality.get("accuracy", float("nan")) for record in (old, new)]
-    return Comparison(
-        rows=tuple((name, _short(was), _short(now), was == now) for name, was, now in pairs),
-        same_code=old.fingerprints.code == new.fingerprints.code,
-        same_environment=old.environment.group == new.environment.group,
-        points=100 * abs(accuracies[0] - accuracies[1]),
-    )
-
-
-def judged(found: Comparison, old: "Record", new: "Record", tolerance: float) -> "str | KDBenchError":
-    """What the comparison means: a line, or the error to end with."""
-    if found.identical:
-        return "reproduced: identical to the bit"
-    if old.status != new.status:
-        why = f"recorded {old.status}, now {new.status}" + (
-            f": {new.failure.message}" if new.failure else ""
-        )
-    elif not found.same_environment and found.points <= tolerance:
-        return (
-            f"reproduced within tolerance: accuracies are {found.points:.2f} points apart, at most "
-            f"{tolerance:g} are allowed where the environment differs ({_differing(old, new)})"
-        )
-    elif not found.same_environment:
-        why = f"accuracies are {found.points:.2f} points apart, {tolerance:g} are allowed"
-    else:
-        why = "the environment is the same, so every bit should be"
-    return CheckFailed(
-        f"the record of {old.question.method} is not reproduced",
-        why,
-        "" if found.same_code else "its code has changed since: check out what the record names",
-    )
-
-
-def _differing(old: "Record", new: "Record") -> str:
-    names = ("torch", "timm", "device", "capability", "threads", "platform")
-    pairs = [(name, getattr(old.environment, name), getattr(new.environment, name)) for name in names]
-    return ", ".join(f"{name} {was} -> {now}" for name, was, now in pairs if was != now)
-
-
-def _short(value: Any) -> str:  # noqa: ANN401 - of a record
-    if isinstance(value, float):
-        return f"{value:.10g}"
-    if isinstance(value, tuple):
-        return " ".join(f"{100 * item:.1f}" for item in value)
-    return "" if value is None else str(value)[:16]
 
 
 def _json(

@@ -2,16 +2,14 @@
 
 import shlex
 import shutil
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdbench.cli.interruption import Terminated, terminable
 from kdbench.cli.options import AsJson, Methods, NoPlugin, PluginsDir
 from kdbench.cli.output import is_terminal, json_out, say, warn
 from kdbench.cli.selection import (
@@ -27,21 +25,15 @@ from kdbench.cli.selection import (
     Workers,
     choose,
 )
-from kdbench.errors import ExitCode, KDBenchError
+from kdbench.errors import ExitCode
 
 if TYPE_CHECKING:
     from kdbench.cli.progress import Lines
-    from kdbench.cli.work import Outcome
-    from kdbench.leaderboard import Board
+    from kdbench.cli.work import Done
     from kdbench.plan import Plan
-    from kdbench.record import Record
 
 WIDTH = 110
 _FAILURES = 20
-
-
-class Terminated(BaseException):
-    """SIGTERM came."""
 
 
 def run(
@@ -68,7 +60,7 @@ def run(
     lines = progress(stream)
     asked: Selection | None = None
     try:
-        with _terminable():
+        with terminable():
             engine.warm_up()  # torch is loaded in the server of the workers, while plugins are read
             asked = choose(
                 suite, store, methods, pairs, datasets, seeds, budget, steps, plugins_dir, no_plugin
@@ -77,7 +69,8 @@ def run(
     except (KeyboardInterrupt, Terminated) as stop:
         lines.stop()
         terminated = isinstance(stop, Terminated)
-        print(f"{'terminated' if terminated else 'interrupted'}: {_saved(lines, asked)}", file=sys.stderr)
+        how = "terminated" if terminated else "interrupted"
+        print(f"{how}: {_saved(lines, asked)}", file=sys.stderr)
         return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
 
 
@@ -85,51 +78,33 @@ def _answer(
     asked: Selection, lines: "Lines", device: str, workers: int | None, retry: bool, as_json: bool
 ) -> int:
     """Run the selection and tell of it; the exit code."""
-    from kdbench import engine, leaderboard
+    from kdbench import engine
     from kdbench.cli import work
 
-    begun: list[Plan] = []
-    spec, absent = work.expected(asked)
-
     def started(made: "Plan") -> None:
-        work.keep(asked, spec)
         _hide_default(asked.store.root)
-        begun.append(made)
         cohorts = made.work(retry=retry)
         count = workers or (engine.cores() if device == "cpu" else 1)
         minutes = made.minutes(asked.store.records(), min(count, len(cohorts))) if cohorts else 0.0
         for line in announced(made, retry, count, minutes):
             lines.say(line)
-        lines.start(cohorts, minutes)
+        lines.start(made, cohorts, minutes)
 
-    for text in absent:
-        warn(f"{text}; the board will not miss it")
-    error: KDBenchError | None = None
-    claimed = 0
     try:
-        done = engine.run(
-            asked.suite, asked.registry, asked.store, lines, device=device, workers=workers, retry=retry, started=started
-        )  # fmt: skip
-        claimed = done.claimed
-    except KDBenchError as caught:
-        if not begun:
-            raise
-        error = caught  # what could run has run: that is told first
+        done = work.answer(asked, lines, device, workers, retry, started)
     finally:
         lines.stop()
-    records = asked.store.records()
-    found = work.outcomes(begun[0], records)
-    shown = work.board(asked, spec, records)
-    written = leaderboard.write(leaderboard.build(records, spec), asked.store.root)
+    for text in done.absent:
+        warn(f"{text}: the board does not miss it")
     if as_json:
-        json_out(_summary(asked, found, shown, lines.records, claimed))
+        json_out(_summary(asked, done))
     else:
-        _tell(asked, found, shown, written, claimed)
-    if error:
-        if trace := getattr(error, "trace", ""):
+        _tell(asked, done)
+    if done.error:
+        if trace := getattr(done.error, "trace", ""):
             print(trace, file=sys.stderr)
-        raise error
-    return ExitCode.OK if all(one.status == "ok" for one in found) else ExitCode.TRIALS_NOT_OK
+        raise done.error
+    return ExitCode.OK if done.ok else ExitCode.TRIALS_NOT_OK
 
 
 def announced(made: "Plan", retry: bool, workers: int, minutes: float | None) -> Iterator[str]:
@@ -150,75 +125,86 @@ def announced(made: "Plan", retry: bool, workers: int, minutes: float | None) ->
         yield "nothing is open: nothing to train"
         return
     parts = [
-        _count(len(cohorts), "cohort"), _count(len(made.teachers(cohorts)), "teacher"),
+        _count(len(cohorts), "cohort"),
+        _count(len(made.teachers(cohorts)), "teacher"),
         _count(min(workers, len(cohorts)), "worker"),
-    ]  # fmt: skip
+    ]
     yield ", ".join(parts) + (f", about {max(minutes, 0.1):.2g} min" if minutes is not None else "")
 
 
-def _tell(
-    asked: Selection, found: Sequence["Outcome"], shown: "Board", written: Sequence[Path], claimed: int
-) -> None:
-    """The end of a run, for people: what came out, what failed, the board, where it all lies, what to do next."""
+def _tell(asked: Selection, done: "Done") -> None:
+    """The end of a run, for people: what came out, what failed, the board, what to do next."""
     from kdbench.cli import work
 
     say()
-    say(", ".join(f"{count} {status}" for status, count in work.counts(found).items()))
-    if claimed:
-        say(f"{_count(claimed, 'trial')} left to another run that is at them")
-    bad = [one for one in found if one.status != "ok"]
+    say(", ".join(f"{count} {status}" for status, count in work.counts(done.found).items()))
+    if done.claimed:
+        say(f"{_count(done.claimed, 'trial')} left to another run that is at them")
+    bad = [one for one in done.found if one.status != "ok"]
     for one in bad[:_FAILURES]:
         ask, failure = one.trial.question, one.record.failure if one.record else None
+        trial = f"{ask.dataset} {ask.teacher}:{ask.student} {one.name} s{ask.seed}"
         why = f": {failure.message} ({failure.where})" if failure else ""
-        say(f"  {one.status}  {ask.dataset} {ask.teacher}:{ask.student} {one.trial.spec} s{ask.seed}{why}")
+        say(f"  {one.status}  {trial}{why}")
     if len(bad) > _FAILURES:
         say(f"  and {len(bad) - _FAILURES} more")
     say()
-    say(shown.console(shutil.get_terminal_size((WIDTH, 24)).columns if is_terminal() else WIDTH))
+    width = shutil.get_terminal_size((WIDTH, 24)).columns if is_terminal() else WIDTH
+    say(done.board.console(max(80, width)))
     say(f"records: {asked.store.root / 'records'}")
-    say(f"board: {written[0]}")
-    say(f"next: {_next(asked, found)}")
+    say(f"board: {done.files[0]}")
+    say(f"next: {_next(asked, done)}")
 
 
-def _next(asked: Selection, found: Sequence["Outcome"]) -> str:
+def _next(asked: Selection, done: "Done") -> str:
     """The command that fits what came out."""
-    root = asked.store.root
-    name = shlex.quote(asked.name)
-    where = "" if root == RUNS / asked.whole.name else f" --store {shlex.quote(str(root))}"
-    if any(one.status not in {"ok", "open"} for one in found):
+    root, name = asked.store.root, shlex.quote(asked.name)
+    elsewhere = root != RUNS / asked.whole.name
+    where = f" --store {shlex.quote(str(root))}" if elsewhere else ""
+    if any(one.status not in {"ok", "open"} for one in done.found):
         return f"mend what failed, then kdbench run {name}{where} --retry"
-    if not found[0].trial.question.full:
+    if any(one.status == "open" for one in done.found):
+        return f"kdbench run {name}{where}"
+    if not done.found[0].trial.question.full:
         return f"kdbench run {name}{where}, the full protocol"
-    return f"kdbench leaderboard {shlex.quote(str(root)) if where else name}"
+    return f"kdbench leaderboard {shlex.quote(str(root)) if elsewhere else name}"
 
 
-def _summary(
-    asked: Selection, found: Sequence["Outcome"], shown: "Board", records: Sequence["Record"], claimed: int
-) -> dict[str, object]:
+def _summary(asked: Selection, done: "Done") -> dict[str, object]:
     """The end of a run, as JSON."""
     import json
 
     from kdbench.cli import work
 
     failed = [
-        {"dataset": one.trial.question.dataset, "teacher": one.trial.question.teacher,
-         "student": one.trial.question.student, "method": str(one.trial.spec), "seed": one.trial.question.seed,
-         "status": one.status, "failure": one.record.failure.model_dump() if one.record and one.record.failure else None}
-        for one in found if one.status != "ok"
-    ]  # fmt: skip
+        {
+            "dataset": one.trial.question.dataset,
+            "teacher": one.trial.question.teacher,
+            "student": one.trial.question.student,
+            "method": one.name,
+            "seed": one.trial.question.seed,
+            "status": one.status,
+            "failure": one.record.failure.model_dump()
+            if one.record and one.record.failure
+            else None,
+        }
+        for one in done.found
+        if one.status != "ok"
+    ]
     return {
         "suite": asked.whole.name,
-        "full": all(one.trial.question.full for one in found),
-        "trials": work.counts(found),
-        "claimed": claimed,
-        "records": [str(asked.store.path(record)) for record in records],
+        "full": all(one.trial.question.full for one in done.found),
+        "trials": work.counts(done.found),
+        "claimed": done.claimed,
+        "records": [str(asked.store.path(record)) for record in done.records],
         "failed": failed,
         "store": str(asked.store.root),
-        "board": json.loads(shown.json()),
+        "board": json.loads(done.board.json()),
     }
 
 
 def _saved(lines: "Lines", asked: Selection | None) -> str:
+    """What an interruption leaves."""
     count = _count(len(lines.records), "record")
     if asked is None:
         return "nothing was running"
@@ -235,18 +221,3 @@ def _hide_default(root: Path) -> None:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM raises where this process is, so that workers end and what is known is told."""
-
-    def leave(_: int, __: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: what follows is short
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,6 +1,5 @@
 """What `run` and `plan` are asked: a suite, parts of its axes, plugins and a store."""
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     from kdbench.suite import Suite
 
 __all__ = [
-    "RUNS", "Budget", "Datasets", "Pairs", "Seeds", "Selection", "Steps", "StoreDir", "SuiteName", "Workers", "choose",
-    "seeds", "store_folder",
+    "RUNS", "Budget", "Datasets", "Pairs", "Seeds", "Selection", "Steps", "StoreDir", "SuiteName",
+    "Workers", "choose", "seeds", "store_folder",
 ]  # fmt: skip
 
 RUNS = Path("kdbench-runs")
@@ -113,7 +112,8 @@ def choose(
     """The selection that these options mean; `chosen` are the seeds, as text or as numbers.
 
     Raises:
-        UsageError: No such suite, file or name, or a value out of range; PluginError: a selected file is broken.
+        UsageError: No such suite, file or name, or a value out of range.
+        PluginError: A selected file is broken.
     """
     from kdbench import suite as suites
     from kdbench.cli.options import select
@@ -166,5 +166,5 @@ def seeds(text: str) -> tuple[int, ...]:
 
 
 def store_folder(suite: str, given: Path | None) -> Path:
-    """The folder of a suite's records: the one that was given, or the suite's in `./kdbench-runs`."""
-    return given if given is not None and str(given) not in {"", os.curdir} else RUNS / suite
+    """The folder of a suite's records: the given one, or the suite's in `./kdbench-runs`."""
+    return RUNS / suite if given is None else given

@@ -104,9 +104,8 @@ def _missing(registry: "Registry", name: str) -> None:
 
     kinds: tuple[Kind, ...] = ("method", "dataset", "model")
     for kind in kinds:
-        with suppress(
-            UsageError
-        ):  # unknown as this kind; a broken plugin's error goes on to the user
+        # unknown as this kind; a broken plugin's error goes on to the user
+        with suppress(UsageError):
             registry.entry(kind, name)
     known = [*(entry.name for entry in registry.entries), *suite.names(), *registry.timm_names()]
     close = difflib.get_close_matches(name, known, 1)

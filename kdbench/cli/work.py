@@ -1,33 +1,130 @@
-"""A selection's answers: what the store says of every selected trial, and the boards made from it. Prints nothing."""
+"""A selection answered: its trials with their records, and the boards. Prints nothing."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdbench import leaderboard, plan
-from kdbench.errors import DataError, UsageError
-from kdbench.leaderboard import Board, BoardSpec, read_spec, write_spec
-from kdbench.record import Pair, Record
+from kdbench import engine, plan
+from kdbench.errors import DataError, KDBenchError, UsageError
+from kdbench.leaderboard import (
+    Board,
+    BoardSpec,
+    build,
+    read_spec,
+    record_id,
+    write,
+    write_spec,
+)
+from kdbench.record import Pair, Record, Spec
 from kdbench.registry import data_dir
 
 if TYPE_CHECKING:
     from kdbench.cli.selection import Selection
 
-__all__ = ["Outcome", "board", "counts", "expected", "keep", "outcomes", "planned"]
+__all__ = [
+    "Done", "Outcome", "answer", "board", "counts", "expected", "keep", "names", "outcomes",
+    "planned",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A selected trial and the record that counts for it: the last ok one of today's code, or else the last."""
+    """A selected trial and the record that counts for it.
+
+    Attributes:
+        record: The last ok one of today's code, or else the last.
+        name: Of its method; with options where it is not the plan's only one of that name.
+    """
 
     trial: plan.Trial
     record: Record | None
+    name: str
 
     @property
     def status(self) -> str:
         """The record's status; "open" without one."""
         return self.record.status if self.record else "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a selection.
+
+    Attributes:
+        found: Every selected trial with its record.
+        records: Written just now.
+        claimed: Trials that another run was at.
+        board: Of what was selected.
+        files: Of the whole store's board.
+        absent: Data sets of the suite that are not here and could not be named.
+        error: What kept some trials from running.
+    """
+
+    found: tuple[Outcome, ...]
+    records: tuple[Record, ...]
+    claimed: int
+    board: Board
+    files: tuple[Path, ...]
+    absent: tuple[str, ...]
+    error: KDBenchError | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every selected trial is."""
+        return all(one.status == "ok" for one in self.found)
+
+
+def answer(
+    selection: "Selection",
+    listener: engine.Listener,
+    device: str = "cpu",
+    workers: int | None = None,
+    retry: bool = False,
+    started: Callable[[plan.Plan], None] = lambda made: None,
+) -> Done:
+    """Answer what is open of a selection, and write the store's board.
+
+    Raises:
+        KDBenchError: Nothing could run; an error that comes later is in the result.
+    """
+    spec, absent = expected(selection)
+    begun: list[plan.Plan] = []
+
+    def begin(made: plan.Plan) -> None:
+        keep(selection, spec)
+        begun.append(made)
+        started(made)
+
+    before = {record_id(record) for record in selection.store.records()}
+    error: KDBenchError | None = None
+    claimed = 0
+    try:
+        claimed = engine.run(
+            selection.suite,
+            selection.registry,
+            selection.store,
+            listener,
+            device=device,
+            workers=workers,
+            retry=retry,
+            started=begin,
+        ).claimed
+    except KDBenchError as caught:
+        if not begun:
+            raise
+        error = caught
+    records = selection.store.records()
+    return Done(
+        found=tuple(outcomes(begun[0], records)),
+        records=tuple(r for r in records if record_id(r) not in before),
+        claimed=claimed,
+        board=board(selection, spec, records),
+        files=tuple(write(build(records, spec), selection.store.root)),
+        absent=tuple(absent),
+        error=error,
+    )
 
 
 def planned(selection: "Selection", records: Sequence[Record]) -> plan.Plan:
@@ -40,7 +137,23 @@ def outcomes(made: plan.Plan, records: Iterable[Record]) -> list[Outcome]:
     known: dict[tuple[str, str], Record] = {}
     for record in sorted(records, key=lambda r: (r.status == "ok", r.created, r.attempt)):
         known[record.fingerprints.question, record.fingerprints.code] = record
-    return [Outcome(t, known.get((t.question.fingerprint, t.code))) for t in made.trials]
+    called = names(made)
+    return [
+        Outcome(trial, known.get((print_, trial.code)), called[print_])
+        for trial in made.trials
+        for print_ in [trial.question.fingerprint]
+    ]
+
+
+def names(made: plan.Plan) -> dict[str, str]:
+    """A name for each trial's method, by question: with options where several share its name."""
+    specs: dict[str, set[Spec]] = defaultdict(set)
+    for trial in made.trials:
+        specs[trial.spec.name].add(trial.method.spec)
+    return {
+        t.question.fingerprint: str(t.method.spec) if len(specs[t.spec.name]) > 1 else t.spec.name
+        for t in made.trials
+    }
 
 
 def counts(found: Iterable[Outcome]) -> dict[str, int]:
@@ -50,9 +163,9 @@ def counts(found: Iterable[Outcome]) -> dict[str, int]:
 
 
 def expected(selection: "Selection") -> tuple[BoardSpec, list[str]]:
-    """What the whole suite says about its board, and which of its data sets cannot be named because they are not here.
+    """What the whole suite says about its board, and its data sets that are not here to be named.
 
-    Data sets and pairs are named as questions name them: a user's own files by content, never by path.
+    Data sets and pairs are named as questions name them: a user's own by content, never by path.
     """
     whole, registry, root = selection.whole, selection.registry, str(data_dir())
     datasets, absent = [], []
@@ -103,11 +216,7 @@ def board(selection: "Selection", spec: BoardSpec, records: Sequence[Record]) ->
     made = planned(wide, records)
     code = {trial.question.fingerprint: trial.code for trial in made.trials}
     chosen = [r for r in records if r.fingerprints.question in code]
-    stale = [
-        leaderboard.record_id(r)
-        for r in chosen
-        if r.fingerprints.code != code[r.fingerprints.question]
-    ]
+    stale = [record_id(r) for r in chosen if r.fingerprints.code != code[r.fingerprints.question]]
     narrow = spec.model_copy(
         update={
             "datasets": tuple(dict.fromkeys(cohort.dataset.name for cohort in made.cohorts)),
@@ -116,8 +225,7 @@ def board(selection: "Selection", spec: BoardSpec, records: Sequence[Record]) ->
             "seeds": suite.axes.seeds,
         }
     )
-    made_board = leaderboard.build(chosen, narrow, stale=stale)
+    made_board = build(chosen, narrow, stale=stale)
     # of what was asked in part, full trials are not missing
     full = made.trials[0].question.full
     return made_board if full else replace(made_board, absent=())
-

@@ -1,4 +1,4 @@
-"""One cohort, in a worker: train in lockstep, measure, time, and give back a record for every trial."""
+"""One cohort, in a worker: train in lockstep, measure, time; a record for every trial."""
 
 from kdbench.cohort.outcome import Attempt, environment
 from kdbench.cohort.run import run

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from kdbench.api import Method
 from kdbench.errors import KDBenchError, Unsupported
 from kdbench.plan import Cohort, Trial
 from kdbench.record import Environment, Failure, Record, Status
@@ -23,11 +24,13 @@ class Attempt:
     """A trial on its way to a record: what is known of it so far.
 
     Attributes:
+        method: The plugin's object.
         runner: Its student in training, once there is one.
         fields: Measured fields of the record.
     """
 
     trial: Trial
+    method: Method
     runner: Runner | None = None
     status: Status = "ok"
     failure: Failure | None = None
@@ -41,8 +44,8 @@ class Attempt:
 
     def fault(self, error: Exception, where: str) -> Failure:
         """What went wrong, where, and whose it is."""
-        loss = getattr(type(self.runner.method) if self.runner else None, "loss", None)
-        message = blame(error, self.trial.source, getattr(loss, "__code__", None))
+        loss = getattr(type(self.method).loss, "__code__", None)
+        message = blame(error, self.trial.source, loss)
         return Failure(kind=type(error).__name__, message=message, where=where)
 
     def record(
@@ -50,8 +53,8 @@ class Attempt:
     ) -> Record:
         """The record of this attempt."""
         return self.trial.record(
-            cohort.suite, self.status, where, rows=rows, curve=tuple(self.curve), seconds=seconds, failure=self.failure,
-            **self.fields,
+            cohort.suite, self.status, where, rows=rows, curve=tuple(self.curve), seconds=seconds,
+            failure=self.failure, **self.fields,
         )  # fmt: skip
 
 
@@ -69,7 +72,8 @@ def status_of(error: BaseException) -> Status:
 def blame(error: BaseException, source: Source, loss: CodeType | None = None) -> str:
     """What went wrong, with the plugin's name, file and line, and no path of this machine.
 
-    The line is the plugin's last in the traceback; where the host found fault with what it was given, that of `loss`.
+    The line is the plugin's last in the traceback; where the host found fault with what it was
+    given, that of `loss`.
     """
     said = str(error) if isinstance(error, KDBenchError) else f"{type(error).__name__}: {error}"
     frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
@@ -93,8 +97,9 @@ def environment(device: torch.device) -> Environment:
     else:
         name, capability = _processor(), torch.backends.cpu.get_cpu_capability()
     return Environment(
-        python=platform.python_version(), torch=torch.__version__, timm=version("timm"), kdbench=version("kdbench"),
-        device=device.type, device_name=name, capability=capability, threads=torch.get_num_threads(),
+        python=platform.python_version(), torch=torch.__version__, timm=version("timm"),
+        kdbench=version("kdbench"), device=device.type, device_name=name, capability=capability,
+        threads=torch.get_num_threads(),
         platform=f"{platform.system()} {platform.machine()}",
     )  # fmt: skip
 

@@ -1,8 +1,9 @@
-"""What all trials of a cohort share: rows, views and teacher; and how their students are built and measured."""
+"""What all trials of a cohort share: rows, views, teacher; how students are built and measured."""
 
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from kdbench.api import Batch, Method, Outputs, Port, Setup
+from kdbench.api import Batch, Method, Outputs, Setup
 from kdbench.cohort.workbench import Workbench, method
 from kdbench.data import Split, Views, derive_seed, transfer_rows
 from kdbench.measure import (
@@ -29,6 +30,9 @@ from kdbench.record import Card, Cost, Deployed
 from kdbench.teacher import Teacher
 from kdbench.train import Diverged, Runner, interleave, make_batch, seed_torch
 
+TRANSFER_ROWS = 10_000
+"""Fidelity on the transfer set is measured on its first rows, so many at most."""
+
 
 class Rig:
     """One cohort's shared parts.
@@ -46,7 +50,7 @@ class Rig:
         stream, quiz = transfer_rows(len(splits.train), protocol.rows, cohort.quiz)
         seed = derive_seed(cohort.seed, "views")
         view = partial(Views, splits.train, device=self.device, seed=seed)
-        self.transfer = splits.train.head(len(stream))
+        self.transfer = splits.train.head(min(len(stream), TRANSFER_ROWS))
         self.views = view(stream, shift=protocol.shift, flip=protocol.flip)
         self.quiz = view(quiz, shift=0, flip=False) if len(quiz) else None
         self.total = protocol.total_steps(len(self.views))
@@ -76,17 +80,18 @@ class Rig:
         student.pick(self.picked)
         needs, cohort = chosen.needs(), self.cohort
         private = self.teacher.copy() if needs.teacher == "private" else None
-        teacher = self.teacher.port() if private is None else Port(
-            model=private, pooled_dim=self.teacher.port().pooled_dim, hints=self.teacher.port().hints
-        )  # fmt: skip
+        teacher = self.teacher.port()
+        if private is not None:
+            teacher = replace(teacher, model=private)
         setup = Setup(
             student=student.port(), teacher=teacher, num_classes=cohort.dataset.num_classes,
             num_train=len(self.views), class_tree=self.splits.dataset.class_tree, build=self._peer,
             teacher_passes=partial(self._passes, needs.hints),
         )  # fmt: skip
         return Runner(
-            chosen, student, setup, cohort.protocol, seed=cohort.seed, total=self.total, device=self.device,
-            private=private, quiz=self.quiz,
+            chosen, student, setup, cohort.protocol,
+            seed=cohort.seed, total=self.total, device=self.device, private=private,
+            quiz=self.quiz,
         )  # fmt: skip
 
     def teach(self, hints: bool) -> Callable[[float, Tensor], Outputs]:
@@ -117,7 +122,11 @@ class Rig:
         said, reference = self.sweep(deployed, self.tested), self.reference(cohort.evaluation.split)
         target = self.tested.labels
         clean, clean_reference = self.sweep(deployed, self.transfer), self.reference("transfer")
-        found = quality(said.logits, target)
+        close = fidelity(said.logits, reference.logits, target, said.pooled, reference.pooled)
+        everywhere = fidelity(
+            clean.logits, clean_reference.logits, self.transfer.labels, clean.pooled,
+            clean_reference.pooled,
+        )  # fmt: skip
         parameters, multiply_adds = size(deployed, cohort.dataset.image_shape)
         speed = deployed_speed(deployed, cohort.dataset.image_shape, self.device, seconds=0.15)
         bare = deployed.model if isinstance(deployed, Network) else deployed
@@ -125,19 +134,15 @@ class Rig:
             name: tensor.detach().cpu().contiguous() for name, tensor in bare.state_dict().items()
         }
         return {
-            "quality": found,
+            "quality": quality(said.logits, target),
             "per_class": per_class(said.logits, target, cohort.dataset.num_classes),
-            "fidelity": {
-                cohort.evaluation.split: fidelity(said.logits, reference.logits, target, said.pooled, reference.pooled),
-                "transfer": fidelity(
-                    clean.logits, clean_reference.logits, self.transfer.labels, clean.pooled, clean_reference.pooled
-                ),
-            },
+            "fidelity": {cohort.evaluation.split: close, "transfer": everywhere},
             "teacher": self.card(reference),
             "logits": store.put(save({"logits": said.logits.contiguous()}), ".safetensors"),
             "deployed": Deployed(
-                network=cohort.pair.student.name, options=self._options(), weights=store.put(save(weights), ".safetensors"),
-                parameters=parameters, multiply_adds=multiply_adds, latency_ms=speed.latency_ms,
+                network=cohort.pair.student.name, options=self._options(),
+                weights=store.put(save(weights), ".safetensors"), parameters=parameters,
+                multiply_adds=multiply_adds, latency_ms=speed.latency_ms,
                 throughput=speed.throughput,
             ),
         }  # fmt: skip
@@ -200,15 +205,15 @@ class Rig:
         rounds, failures = interleave(
             runners, self.views, teachers, seconds=seconds, watch=self.bench.watch
         )
-        timings = summarise_rounds(
-            rounds, baseline, batch_size=len(self.views.order(0)[: self.cohort.protocol.batch_size])
-        )
+        batch_size = min(self.cohort.protocol.batch_size, len(self.views))
+        timings = summarise_rounds(rounds, baseline, batch_size=batch_size)
         found = {}
         for name in (name for name in asked if name not in failures):
             timing, runner = timings[name], runners[name]
             found[name] = Cost(
-                step_ms=timing.step_ms, parts_ms=timing.parts_ms, images_per_second=timing.images_per_second,
-                overhead=timing.overhead, overhead_interval=timing.overhead_interval, rounds=timing.rounds,
+                step_ms=timing.step_ms, parts_ms=timing.parts_ms,
+                images_per_second=timing.images_per_second, overhead=timing.overhead,
+                overhead_interval=timing.overhead_interval, rounds=timing.rounds,
                 teacher_passes=0.0 if runner.needs.teacher == "none" else 1.0,
                 training_parameters=sum(weight.numel() for weight in runner.extra_weights),
                 peak_memory_mb=self._peak(),

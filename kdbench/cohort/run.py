@@ -23,16 +23,15 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
     phases: dict[str, float] = {}
     with _timed(phases, "setup"):
         register([cohort.student_source, *(job.source for job in cohort.teachers)])
-        attempts = {str(trial.spec): Attempt(trial) for trial in cohort.trials}
-        methods = {name: method(attempt.trial) for name, attempt in attempts.items()}
-        anchors = {stage.anchor for chosen in methods.values() for stage in chosen.stages()}
+        attempts = {str(trial.spec): Attempt(trial, method(trial)) for trial in cohort.trials}
+        anchors = {stage.anchor for one in attempts.values() for stage in one.method.stages()}
         teacher = open_teacher(cohort.teachers, anchors, bench.cache, bench.device)
         rig = Rig(cohort, bench, teacher)
         for name, attempt in attempts.items():
             bench.watch(name, -1)
             try:
                 with guarded("init()"):
-                    attempt.runner = rig.runner(methods[name])
+                    attempt.runner = rig.runner(attempt.method)
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
                 attempt.fail(error, "init")
     with _timed(phases, "train"):
@@ -49,10 +48,8 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
     with _timed(phases, "cost"):
         _costs(rig, attempts, phases["train"])
     phases["trial"] = sum(phases.values()) / len(attempts)
-    seconds, where = (
-        {name: round(value, 4) for name, value in phases.items()},
-        environment(bench.device),
-    )
+    seconds = {name: round(value, 4) for name, value in phases.items()}
+    where = environment(bench.device)
     return [attempt.record(cohort, len(rig.views), seconds, where) for attempt in attempts.values()]
 
 
@@ -73,14 +70,9 @@ def _train(rig: Rig, attempts: dict[str, Attempt]) -> None:
                     attempt.fail(error, f"curve, step {done}")
 
     teach = rig.teach(any(runner.needs.hints for runner in runners.values()))
+    protocol, watch = rig.cohort.protocol, rig.bench.watch
     losses, failures = lockstep(
-        runners,
-        rig.views,
-        rig.cohort.protocol,
-        rig.total,
-        teach,
-        watch=rig.bench.watch,
-        after=after,
+        runners, rig.views, protocol, rig.total, teach, watch=watch, after=after
     )
     for name, attempt in attempts.items():
         if name in failures:
@@ -90,7 +82,7 @@ def _train(rig: Rig, attempts: dict[str, Attempt]) -> None:
 
 
 def _costs(rig: Rig, attempts: dict[str, Attempt], trained: float) -> None:
-    """Time all students; a method that fails only here keeps its quality and says why it has no cost."""
+    """Time all students; one that fails only here keeps its quality and says why it has no cost."""
     alive = _alive(attempts)
     runners = {name: runner for name, _, runner in alive}
     costs, failures = rig.costs(runners, min(max(0.1 * trained, 0.5), 60.0))

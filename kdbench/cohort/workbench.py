@@ -16,7 +16,10 @@ from kdbench.registry import Source, build, load
 from kdbench.teacher import ensure
 
 Watch: TypeAlias = Callable[[str, int], None]
-"""Called with a trial's name and step before every call of its plugin: says whom to blame if the process dies."""
+"""Called with a trial's name and step before every call of its plugin.
+
+It says whom to blame if the process dies.
+"""
 
 
 @dataclass

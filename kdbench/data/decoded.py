@@ -144,9 +144,8 @@ def _sample(array: Pixels) -> str:
 
 def _write(rows: Rows, span: range, shape: tuple[int, int, int], folder: Path, what: str) -> None:
     """Decode the span into an entry of its own; the caller holds the lock."""
-    for left in folder.glob(
-        ".part-*"
-    ):  # of a process that was killed: whoever holds the lock is alone
+    # left by a process that was killed: whoever holds the lock is alone
+    for left in folder.glob(".part-*"):
         shutil.rmtree(left)
     channels, height, width = shape
     known = [
@@ -157,9 +156,8 @@ def _write(rows: Rows, span: range, shape: tuple[int, int, int], folder: Path, w
     part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
     try:
         total = (len(span), height, width, channels)
-        array = np.lib.format.open_memmap(
-            part / "pixels.npy", mode="w+", dtype=np.uint8, shape=total
-        )
+        file = part / "pixels.npy"
+        array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=total)
         digest = hashlib.sha256()
         for start in range(span.start, span.stop, CHUNK):
             chunk = range(start, min(start + CHUNK, span.stop))

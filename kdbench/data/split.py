@@ -126,7 +126,8 @@ class Splits:
         kept = self.dataset.sizes["train"] - self.validation_rows
         if not 0 < self.num_train <= kept:
             raise UsageError(
-                f"{self.num_train} training rows and {self.validation_rows} validation rows are asked for",
+                f"{self.num_train} training rows and {self.validation_rows} validation rows "
+                "are asked for",
                 f"the training split of {self.name} has {self.dataset.sizes['train']}",
                 "lower rows or validation_rows",
             )
@@ -134,9 +135,9 @@ class Splits:
     @property
     def num_train(self) -> int:
         """Rows of `train`; opens nothing."""
-        return (
-            self.dataset.sizes["train"] - self.validation_rows if self.rows is None else self.rows
-        )
+        if self.rows is not None:
+            return self.rows
+        return self.dataset.sizes["train"] - self.validation_rows
 
     @cached_property
     def train(self) -> Split:

@@ -88,9 +88,8 @@ class Views:
         self._sides = 2 * shift + 1
         self.per_row = self._sides**2 * (1 + flip)
         _, self._channels, self._height, self._width = split.images.shape
-        self._line = (
-            self._width + 2 * shift
-        )  # pixels a padded line, lines a mirror image, pixels a row
+        # pixels a padded line; a padded image, after which its mirror image lies; a row
+        self._line = self._width + 2 * shift
         self._mirror = self._line * (self._height + 2 * shift)
         pixels = self._mirror * (1 + flip)
         if self.device.type == "cpu":
@@ -115,7 +114,7 @@ class Views:
         return self._id(self.shift, self.shift, 0)
 
     def order(self, epoch: int) -> Int[Tensor, " rows"]:
-        """The rows in this epoch's order, by (seed, epoch); without some, the others keep theirs."""
+        """The rows in this epoch's order, by (seed, epoch); without some, the others keep it."""
         keys = self._words("order", epoch)[self._rows]
         return torch.from_numpy(self._rows[np.argsort(keys, kind="stable")]).to(self.device)
 
@@ -129,7 +128,7 @@ class Views:
     def batch(
         self, rows: Int[Tensor, " batch"], epoch: int
     ) -> Float[Tensor, "batch channels height width"]:
-        """These rows' views in this epoch, channels_last, in [0, 1]: exactly `uint8.float() / 255`."""
+        """These rows' views in this epoch, channels_last; exactly `uint8.float() / 255`."""
         return self._gather(self._drawn(epoch).starts.index_select(0, rows))
 
     def plain(self, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch channels height width"]:
@@ -138,10 +137,8 @@ class Views:
 
     def _words(self, purpose: str, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
         """One random word for each row number; word i does not depend on how many there are."""
-        words = np.random.Philox(key=derive_seed(self.seed, purpose, epoch)).random_raw(
-            len(self._base)
-        )
-        return np.asarray(words, np.uint64)
+        stream = np.random.Philox(key=derive_seed(self.seed, purpose, epoch))
+        return np.asarray(stream.random_raw(len(self._base)), np.uint64)
 
     def _drawn(self, epoch: int) -> _Epoch:
         if self._epoch is None or self._epoch.number != epoch:
@@ -169,11 +166,8 @@ class Views:
         s, h, w = self.shift, self._height, self._width
         first, count = int(self._rows[0]), len(self._rows)
         consecutive = np.array_equal(self._rows, np.arange(first, first + count))
-        chosen = (
-            split.images[first : first + count]
-            if consecutive
-            else split.images[torch.from_numpy(self._rows)]
-        )
+        which = slice(first, first + count) if consecutive else torch.from_numpy(self._rows)
+        chosen = split.images[which]
         shape = (count, 1 + self.flip, h + 2 * s, w + 2 * s, self._channels)
         padded = torch.zeros(shape, dtype=torch.uint8, device=self.device)
         pixels = chosen.permute(0, 2, 3, 1).to(self.device)

@@ -1,4 +1,4 @@
-"""Which cohort runs where: teachers first, what fails is blamed and left out, every record is written at once."""
+"""Which cohort runs where: teachers first; what fails is left out; records are written at once."""
 
 import sys
 from collections import deque
@@ -85,17 +85,15 @@ class Schedule:
         self.errors: list[KDBenchError] = []
         self.records: list[Record] = []
         self.claimed = 0
-        self.workers = (
-            [Worker(bench) for _ in range(max(1, min(count, len(self.waiting))))]
-            if self.waiting
-            else []
-        )
+        count = min(max(1, count), len(self.waiting))
+        self.workers = [Worker(bench) for _ in range(count)]
 
     def run(self) -> list[Record]:
         """All records written.
 
         Raises:
-            KDBenchError: The first error that was not a method's own; all other work is done and recorded by then.
+            KDBenchError: The first error that was not a method's own; all other work is done and
+                recorded by then.
         """
         try:
             while self.waiting or any(worker.task for worker in self.workers):
@@ -130,9 +128,8 @@ class Schedule:
     def _next(self) -> _Task | None:
         """The first task whose teachers are there."""
         for task in self.waiting:
-            if isinstance(task.work, TeacherJob) or not self.open_teachers & {
-                job.key for job in task.work.teachers
-            }:
+            needed = () if isinstance(task.work, TeacherJob) else task.work.teachers
+            if not any(job.key in self.open_teachers for job in needed):
                 self.waiting.remove(task)
                 return task
         return None
@@ -140,22 +137,13 @@ class Schedule:
     def _claim(self, task: _Task) -> Cohort | None:
         """The cohort with the trials that are ours alone to answer."""
         assert isinstance(task.work, Cohort)
-        lost = next(
-            (
-                self.lost_teachers[job.key]
-                for job in task.work.teachers
-                if job.key in self.lost_teachers
-            ),
-            None,
-        )
-        if lost:
+        if any(job.key in self.lost_teachers for job in task.work.teachers):
             return None
         ours = []
         for trial in task.work.trials:
-            print_ = trial.question.fingerprint
-            if task.claims.enter_context(self.store.claim(print_)) and not self.store.answered(
-                print_, trial.code
-            ):
+            asked = trial.question.fingerprint
+            free = task.claims.enter_context(self.store.claim(asked))
+            if free and not self.store.answered(asked, trial.code):
                 ours.append(trial)
             else:
                 self.claimed += 1
@@ -193,12 +181,11 @@ class Schedule:
         trial, step, silent = worker.place
         if isinstance(task.work, Cohort) and trial >= 0 and silent > task.work.step_seconds:
             worker.process.kill()
-            self._bury(
-                worker, "timeout", f"step {step} took more than {task.work.step_seconds:g} s"
-            )
+            why = f"step {step} took more than {task.work.step_seconds:g} s"
+            self._bury(worker, "timeout", why)
 
     def _bury(self, worker: Worker, status: Status, reason: str) -> None:
-        """Blame a trial for a dead worker, run the others again without it, and start a new worker."""
+        """Blame a trial for a dead worker, run the others without it, and start a new worker."""
         task: _Task = worker.task
         worker.stop()
         trial, step, _ = worker.place
@@ -217,9 +204,8 @@ class Schedule:
         task.claims.close()
         if trial < 0 and len(trials) > 1:
             half = len(trials) // 2
-            self.waiting.extend(
-                _Task(replace(task.work, trials=part)) for part in (trials[:half], trials[half:])
-            )
+            for part in (trials[:half], trials[half:]):
+                self.waiting.append(_Task(replace(task.work, trials=part)))
             return
         guilty = trials[max(trial, 0)]
         failure = Failure(
@@ -241,15 +227,10 @@ def _told(worker: Worker) -> tuple[str, str, float]:
     trial, step, _ = worker.place
     work = worker.task.work
     if isinstance(work, TeacherJob):
-        total = (
-            work.protocol.total_steps(work.protocol.rows or work.dataset.sizes["train"])
-            if work.protocol
-            else 1
-        )
-        return f"teacher {work.network}", "cross-entropy", min(1.0, (step + 1) / total)
-    total = work.protocol.total_steps(work.stream_rows)
-    return (
-        work.name,
-        work.trials[trial].spec.name if trial >= 0 else "",
-        min(1.0, (step + 1) / total),
-    )
+        name, method, total = f"teacher {work.network}", "cross-entropy", 1
+        if work.protocol:
+            total = work.protocol.total_steps(work.protocol.rows or work.dataset.sizes["train"])
+    else:
+        name, method = work.name, work.trials[trial].spec.name if trial >= 0 else ""
+        total = work.protocol.total_steps(work.stream_rows)
+    return name, method, min(1.0, (step + 1) / total)

@@ -3,13 +3,16 @@
 import multiprocessing as mp
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 from kdbench.errors import DeviceError, KDBenchError
@@ -39,18 +42,38 @@ class Crash:
 
 
 def warm_up() -> None:
-    """Start the server that workers are forked from; it loads torch while the caller does something else."""
+    """Start the server that workers are forked from; it loads torch meanwhile."""
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    forkserver.ensure_running()
+    resource_tracker.ensure_running()  # by the server's start it would be, which clears the mask
+    # Ctrl-C is the parent's: the server and its workers inherit the mask, from their first moment
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Workers started meanwhile do not import the caller's script.
+
+    They need nothing of it, and without a guard it would run once more in each of them.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 class Worker:
     """One resident process, its pipe and its breadcrumb.
 
-    The breadcrumb lies in shared memory: position of the trial in its cohort, step, and when it was written;
-    it tells whom to blame when the process dies or hangs.
+    The breadcrumb lies in shared memory: position of the trial in its cohort, step, and when it was
+    written; it tells whom to blame when the process dies or hangs.
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -58,7 +81,8 @@ class Worker:
         self.crumb = RawArray("d", 3)
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, self.crumb, bench), daemon=True)
-        self.process.start()
+        with _nameless_main():
+            self.process.start()
         theirs.close()
         hello: Environment | KDBenchError = self.pipe.recv()
         if isinstance(hello, KDBenchError):

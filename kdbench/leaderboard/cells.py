@@ -1,12 +1,12 @@
 """Which records count: the latest ok answer to each question, by cell; the rest is told."""
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from kdbench.record import Question, Record, Spec, fingerprint
+from kdbench.record import Question, Record, Spec, fingerprint, frozen
 
 _NOT_SHARED = {"method", "hyperparameters", "quiz", "seed"}
 
@@ -45,20 +45,18 @@ class Cell:
         return frozenset(self.answers) | frozenset(self.failures) | self.stale
 
     @property
+    def _latest(self) -> tuple[Record, ...]:
+        return (*self.answers.values(), *self.failures.values())
+
+    @property
     def rows(self) -> int:
         """Rows of the transfer set, 0 where no record says."""
-        return max(
-            (record.rows for record in (*self.answers.values(), *self.failures.values())), default=0
-        )
+        return max((record.rows for record in self._latest), default=0)
 
     @property
     def settings(self) -> str:
         """Where the hyperparameters are from, in the records' words."""
-        return "; ".join(
-            sorted(
-                {record.settings for record in (*self.answers.values(), *self.failures.values())}
-            )
-        )
+        return "; ".join(sorted({record.settings for record in self._latest}))
 
     def matches(self, text: str) -> bool:
         """Whether `text`, a method with or without options, means this cell."""
@@ -67,11 +65,6 @@ class Cell:
         return spec.name == self.question.method and all(
             key in have and frozen(have[key]) == value for key, value in spec.options
         )
-
-
-def frozen(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """A hyperparameter as a spec holds it: lists as tuples."""
-    return tuple(frozen(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def select(records: Iterable[Record], stale: Collection[str] = ()) -> list[Cell]:
@@ -100,15 +93,13 @@ def _cell(by_seed: Mapping[int, list[tuple[str, Record]]], stale: Collection[str
             failures[seed] = current[-1]
         else:
             old.add(seed)
-        if (
-            len({fingerprint([record.quality, record.fidelity, record.logits]) for record in fine})
-            > 1
-        ):
-            told = ", ".join(
-                f"{record.quality.get('accuracy', float('nan')):.6g}" for record in fine
-            )
+        said = {fingerprint([record.quality, record.fidelity, record.logits]) for record in fine}
+        if len(said) > 1:
+            accuracies = (record.quality.get("accuracy", math.nan) for record in fine)
+            told = ", ".join(f"{accuracy:.6g}" for accuracy in accuracies)
             remarks.append(
-                f"seed {seed} has {len(fine)} answers that differ (accuracy {told}); the latest counts"
+                f"seed {seed} has {len(fine)} answers that differ (accuracy {told}); "
+                "the latest counts"
             )
         if left := len(by_seed[seed]) - len(current):
             remarks.append(

@@ -8,11 +8,12 @@ from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.text import MISSING, figures, markdown, span, spread
 
 _HOW = (
-    'Mean ± half-width of the 95 % t interval over n seeds; "identical" where all seeds gave the same value. Gains are '
-    "differences of accuracy in points, paired by seed. Agreement, KL(teacher‖student) and ECE are measured on the "
-    "same split as accuracy. Step and images/s are of training, latency (batch 1) and throughput (batch 256) of the "
-    "deployed student; overhead is relative to the first baseline, with its 95 % interval. Baselines are bold. A "
-    "method that holds out a quiz split trains on fewer rows and is compared with baselines on those rows."
+    'Mean ± half-width of the 95 % t interval over n seeds; "identical" where all seeds gave the '
+    "same value. Gains are differences of accuracy in points, paired by seed. Agreement, "
+    "KL(teacher‖student) and ECE are measured on the same split as accuracy. Step and images/s are "
+    "of training, latency (batch 1) and throughput (batch 256) of the deployed student; overhead "
+    "is relative to the first baseline, with its 95 % interval. Baselines are bold. A method that "
+    "holds out a quiz split trains on fewer rows and is compared with baselines on those rows."
 )
 
 
@@ -45,8 +46,8 @@ def _table(table: Table, spec: BoardSpec, level: str) -> list[str]:
     short = words.share(table.question)
     lines = [
         f"Teacher: {words.teacher(table)}",
-        f"Student: {words.training(table.question.protocol)}; {words.rows(table)}; {words.seeds(table)}; "
-        f"protocol {table.key[:12]}{f'; only {short}' if short else ''}.",
+        f"Student: {words.training(table.question.protocol)}; {words.rows(table)}; "
+        f"{words.seeds(table)}; protocol {table.key[:12]}{f'; only {short}' if short else ''}.",
     ]
     several = len(table.hardware) > 1
     for index, name in enumerate(table.hardware):

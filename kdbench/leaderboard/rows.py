@@ -103,4 +103,5 @@ def hardware_of(record: Record) -> str:
     """What times depend on: two records that differ here are never compared in time."""
     here = record.environment
     threads = f"{here.threads} thread{'s' * (here.threads != 1)}"
-    return f"{here.device_name} ({here.device}, {here.capability}), {threads}, {here.platform}, torch {here.torch}"
+    device = f"{here.device_name} ({here.device}, {here.capability})"
+    return f"{device}, {threads}, {here.platform}, torch {here.torch}"

@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from kdbench.leaderboard.board import Board, Gap, Table
-from kdbench.leaderboard.cells import Cell, frozen, select
+from kdbench.leaderboard.cells import Cell, select
 from kdbench.leaderboard.rows import hardware_of, row
 from kdbench.leaderboard.spec import BoardSpec
-from kdbench.record import Record, Spec
+from kdbench.record import Record, Spec, frozen
 
 
 def build(
@@ -41,11 +41,8 @@ def build(
 def _place(table: Table, spec: BoardSpec) -> tuple[int, str, str, str]:
     """In the suite's order, then by name."""
     where = (table.question.dataset, table.pair)
-    return (
-        spec.wanted.index(where) if where in spec.wanted else len(spec.wanted),
-        *where,
-        table.key,
-    )
+    place = spec.wanted.index(where) if where in spec.wanted else len(spec.wanted)
+    return (place, *where, table.key)
 
 
 def _table(key: str, cells: Sequence[Cell], spec: BoardSpec) -> Table:
@@ -60,9 +57,8 @@ def _table(key: str, cells: Sequence[Cell], spec: BoardSpec) -> Table:
         for text, cell in _baselines(cells, quiz, spec)
     }
     used = [cell.answers[seed] for cell in complete for seed in seeds]
-    hardware = tuple(
-        sorted({hardware_of(record) for record in used if record.cost or record.deployed})
-    )
+    timed = (record for record in used if record.cost or record.deployed)
+    hardware = tuple(sorted({hardware_of(record) for record in timed}))
     rows = []
     for cell in complete:
         theirs = {
@@ -105,7 +101,7 @@ def _table(key: str, cells: Sequence[Cell], spec: BoardSpec) -> Table:
 
 
 def _names(cells: Sequence[Cell]) -> dict[Cell, str]:
-    """A unique name for each cell: with the hyperparameters that tell it from its method's others."""
+    """A unique name for each cell: with the hyperparameters that tell it from its like."""
     rows: dict[float, int] = defaultdict(int)
     for cell in cells:
         rows[cell.question.quiz] = max(rows[cell.question.quiz], cell.rows)
@@ -123,9 +119,8 @@ def _names(cells: Sequence[Cell]) -> dict[Cell, str]:
         )
         for cell in same:
             have: dict[str, Any] = cell.question.hyperparameters
-            name = str(
-                Spec(method, tuple((key, frozen(have[key])) for key in differ if key in have))
-            )
+            options = tuple((key, frozen(have[key])) for key in differ if key in have)
+            name = str(Spec(method, options))
             names[cell] = f"{name} ({kind[quiz]})" if quiz else name
     return names
 
@@ -135,9 +130,8 @@ def _baselines(cells: Sequence[Cell], quiz: float, spec: BoardSpec) -> list[tupl
     found = []
     for text in spec.baselines:
         same = [cell for cell in cells if cell.question.quiz == quiz and cell.matches(text)]
-        if (
-            len(same) > 1
-        ):  # the suite's own, not one that was asked for with other hyperparameters beside it
+        if len(same) > 1:
+            # the suite's own, not one asked for with other hyperparameters beside it
             same = [cell for cell in same if cell.settings != "set by hand"]
         if len(same) == 1:
             found.append((text, same[0]))

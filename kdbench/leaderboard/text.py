@@ -32,9 +32,8 @@ def figures(value: float, count: int = 3) -> str:
     """
     if not value:
         return "0"
-    size = math.floor(
-        math.log10(abs(float(f"{value:.{count - 1}e}")))
-    )  # after rounding: 9.9996 has two digits
+    rounded = float(f"{value:.{count - 1}e}")  # 9.9996 has two digits before the point
+    size = math.floor(math.log10(abs(rounded)))
     return fixed(value, max(0, count - 1 - size))
 
 

@@ -43,30 +43,24 @@ def teacher(table: Table) -> str:
     if not table.teachers:
         return f"{origin}."
     accuracies = [card.quality["accuracy"] for card in table.teachers if "accuracy" in card.quality]
-    size = f"{table.teachers[0].parameters:,} parameters, {figures(table.teachers[0].multiply_adds / 1e6)} M multiply-adds"
+    first = table.teachers[0]
+    million = figures(first.multiply_adds / 1e6)
+    size = f"{first.parameters:,} parameters, {million} M multiply-adds"
     which = "weights " + ", ".join(card.weights[:12] for card in table.teachers)
-    shared = (
-        "one teacher a seed"
-        if protocol is not None and protocol.seed == "trial"
-        else "one teacher for all seeds"
-    )
+    own = protocol is not None and protocol.seed == "trial"
+    shared = "one teacher a seed" if own else "one teacher for all seeds"
     accuracy = f"accuracy {fixed(100 * mean(accuracies).mean, 2)} %, " if accuracies else ""
     return f"{accuracy}{size}, {which} ({shared}); {origin}."
 
 
 def rows(table: Table) -> str:
     """How many rows teach, and what is measured."""
-    question, counts = (
-        table.question,
-        sorted({row.rows for row in table.rows if not row.question.quiz}),
-    )
-    held = (
-        f", {question.evaluation.validation_rows} rows held out"
-        if question.evaluation.validation_rows
-        else ""
-    )
+    evaluation = table.question.evaluation
+    counts = sorted({row.rows for row in table.rows if not row.question.quiz})
     several = " or ".join(map(str, counts)) if counts else "an unknown number of"
-    return f"{several} training rows{held}; measured on the {question.evaluation.split} split"
+    validation = evaluation.validation_rows
+    held = f", {validation} rows held out" if validation else ""
+    return f"{several} training rows{held}; measured on the {evaluation.split} split"
 
 
 def gap(one: Gap) -> list[tuple[str, str]]:
@@ -104,4 +98,6 @@ def share(question: Question) -> str:
 def partial(board: Board) -> str:
     """How many trials are kept off the full board."""
     count = sum(len(row.seeds) for table in board.partial for row in table.rows)
-    return f"{count} trial{'s' * (count != 1)} spent part of the budget and feed{'s' * (count == 1)} no figure above."
+    if count == 1:
+        return "1 trial spent part of the budget and feeds no figure above."
+    return f"{count} trials spent part of the budget and feed no figure above."

@@ -99,7 +99,8 @@ def fidelity(
     n = _rows(student, target)
     if _rows(teacher, target) != n or student.shape != teacher.shape:
         raise ValueError(
-            f"logits of student {tuple(student.shape)} and teacher {tuple(teacher.shape)} differ in shape"
+            f"logits of student {tuple(student.shape)} and teacher {tuple(teacher.shape)} "
+            "differ in shape"
         )
     sums = torch.zeros(8, dtype=torch.float64)
     for (ours, label), (theirs, _) in zip(
@@ -130,7 +131,7 @@ def fidelity(
 def linear_cka(
     ours: Float[Tensor, "rows dim"], theirs: Float[Tensor, "rows other"]
 ) -> float | None:
-    """Linear centred kernel alignment of two feature sets, in [0, 1]; None where one is constant."""
+    """Linear centred kernel alignment of two feature sets, in [0, 1]; None if one is constant."""
     x, y = ours.cpu().double(), theirs.cpu().double()
     centred = [features - features.mean(0) for features in (x, y)]
     # Below this share of its power a feature set is constant up to rounding, and 0/0 would come out

@@ -86,14 +86,12 @@ def deployed_speed(
         least: Fewest windows the median is taken over.
     """
     where = torch.device(device)
-    images = torch.rand((batch_size, *image_shape), generator=torch.Generator().manual_seed(0)).to(
-        where
-    )
+    stream = torch.Generator().manual_seed(0)
+    images = torch.rand((batch_size, *image_shape), generator=stream).to(where)
     settle = _settle(where)
     with _evaluating(network):
-        single, many = (
-            _median_ms(network, rows, settle, seconds / 2, least) for rows in (images[:1], images)
-        )
+        single = _median_ms(network, images[:1], settle, seconds / 2, least)
+        many = _median_ms(network, images, settle, seconds / 2, least)
     return Speed(single, 1000 * batch_size / many)
 
 
@@ -111,9 +109,9 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _settle(device: torch.device) -> Callable[[], None]:
-    return (
-        (lambda: None) if device.type == "cpu" else (lambda: torch.accelerator.synchronize(device))
-    )
+    if device.type == "cpu":
+        return lambda: None
+    return lambda: torch.accelerator.synchronize(device)
 
 
 def _median_ms(

@@ -143,10 +143,8 @@ class _Asker:
         question = Question(
             method=spec.name, hyperparameters=dict(method.hyperparameters), quiz=quiz, **common
         )
-        code_now, known = (
-            fingerprint([method.code, *code]),
-            self.answers.get(question.fingerprint, ()),
-        )
+        code_now = fingerprint([method.code, *code])
+        known = self.answers.get(question.fingerprint, ())
         source = self.registry.entry("method", spec.name).source
         return Trial(
             question, spec, method, source, settings, code_now, _state(known, code_now), len(known)
@@ -182,17 +180,8 @@ def _teachers(
                 "members of an ensemble must differ",
                 "train them, or name one",
             )
-        return (
-            TeacherJob(
-                dataset,
-                _named(network),
-                None,
-                suite.evaluation.validation_rows,
-                source,
-                code,
-                network,
-            ),
-        )
+        held = suite.evaluation.validation_rows
+        return (TeacherJob(dataset, _named(network), None, held, source, code, network),)
     first = seed if suite.teacher.seed == "trial" else int(suite.teacher.seed)
     jobs = []
     for member in range(pair.teacher.size):

@@ -137,9 +137,8 @@ class Cohort:
     @property
     def stream_rows(self) -> int:
         """Rows of the transfer set that batches are drawn from."""
-        transfer = (
-            self.protocol.rows or self.dataset.sizes["train"] - self.evaluation.validation_rows
-        )
+        whole = self.dataset.sizes["train"] - self.evaluation.validation_rows
+        transfer = self.protocol.rows or whole
         return transfer - round(self.quiz * transfer)
 
     @property
@@ -150,6 +149,5 @@ class Cohort:
     @property
     def name(self) -> str:
         """One line that tells cohorts apart."""
-        return f"{self.dataset.name} {self.pair} seed {self.seed}" + (
-            f" quiz {self.quiz:g}" if self.quiz else ""
-        )
+        quiz = f" quiz {self.quiz:g}" if self.quiz else ""
+        return f"{self.dataset.name} {self.pair} seed {self.seed}{quiz}"

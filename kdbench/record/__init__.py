@@ -24,12 +24,33 @@ from kdbench.record.schema import (
     Record,
     Status,
 )
-from kdbench.record.spec import Spec, Value
+from kdbench.record.spec import Spec, Value, frozen
 from kdbench.record.store import Store, write_atomically
 
 __all__ = [
-    "PROTOCOL_VERSION", "RETRIED", "Card", "Cost", "Deployed", "Environment", "Evaluation",
-    "Failure", "Fingerprints", "Frozen", "Origin", "Pair", "Question", "Recipe", "Record", "Spec",
-    "Status", "Store", "TeacherProtocol", "TrainingProtocol", "Value", "canonical", "fingerprint",
+    "PROTOCOL_VERSION",
+    "RETRIED",
+    "Card",
+    "Cost",
+    "Deployed",
+    "Environment",
+    "Evaluation",
+    "Failure",
+    "Fingerprints",
+    "Frozen",
+    "Origin",
+    "Pair",
+    "Question",
+    "Recipe",
+    "Record",
+    "Spec",
+    "Status",
+    "Store",
+    "TeacherProtocol",
+    "TrainingProtocol",
+    "Value",
+    "canonical",
+    "fingerprint",
+    "frozen",
     "write_atomically",
-]  # fmt: skip
+]

@@ -158,13 +158,14 @@ class Recipe:
     @classmethod
     def parse(cls, text: str) -> "Recipe":
         """The recipe that `text` writes: a network, or a number of members times a network."""
-        size, star, network = text.strip().rpartition("*")
+        head, bracket, options = text.strip().partition("[")
+        size, star, name = head.rpartition("*")
         if star and (not size.isdigit() or not 1 <= int(size) <= 100):
             raise UsageError(
                 f"{text!r} is not a teacher recipe",
                 "expected NETWORK or 3*NETWORK, at most 100 members",
             )
-        return cls(Spec.parse(network), int(size) if star else 1)
+        return cls(Spec.parse(name + bracket + options), int(size) if star else 1)
 
     def __str__(self) -> str:
         return f"{self.size}*{self.network}" if self.size > 1 else str(self.network)
@@ -232,7 +233,7 @@ class Question(Frozen):
 
     @property
     def cell(self) -> str:
-        """Fingerprint of the question without its seed: trials that share it differ in seed only."""
+        """Fingerprint of the question without its seed, shared by trials that differ only in it."""
         return fingerprint(self.model_dump(mode="json", exclude={"seed"}))
 
     @property

@@ -46,11 +46,8 @@ class Environment(Frozen):
     @property
     def group(self) -> str:
         """Fingerprint of what decides bits: equal groups give equal weights."""
-        return fingerprint(
-            self.model_dump(
-                include={"torch", "timm", "device", "capability", "threads", "platform"}
-            )
-        )
+        decides = {"torch", "timm", "device", "capability", "threads", "platform"}
+        return fingerprint(self.model_dump(include=decides))
 
 
 class Origin(Frozen):
@@ -180,8 +177,5 @@ class Record(Frozen):
     @property
     def label(self) -> str:
         """The method as boards name it: with its transfer rows where a quiz split was left out."""
-        return (
-            f"{self.question.method} ({self.rows} rows)"
-            if self.question.quiz
-            else self.question.method
-        )
+        method = self.question.method
+        return f"{method} ({self.rows} rows)" if self.question.quiz else method

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -52,10 +53,14 @@ class Spec:
             options[key] = _value(value.strip())
         return cls(head, tuple(sorted(options.items())))
 
+    @classmethod
+    def of(cls, name: str, options: Mapping[str, object]) -> "Spec":
+        """The spec with these options."""
+        return cls(name, tuple(sorted((key, frozen(value)) for key, value in options.items())))
+
     def __str__(self) -> str:
-        return self.name + (
-            "[" + ",".join(f"{k}={_text(v)}" for k, v in self.options) + "]" if self.options else ""
-        )
+        options = ",".join(f"{key}={_text(value)}" for key, value in self.options)
+        return f"{self.name}[{options}]" if options else self.name
 
     def without(self, *keys: str) -> "Spec":
         """The same spec less these options."""
@@ -64,10 +69,11 @@ class Spec:
 
 def _split(text: str) -> list[str]:
     """Items between the commas that stand outside of parentheses, brackets and quotes."""
-    items, depth, quote, start = [], 0, "", 0
+    items, depth, quote, start, escaped = [], 0, "", 0, False
     for i, char in enumerate(text):
         if quote:
-            quote = "" if char == quote else quote
+            quote = "" if char == quote and not escaped else quote
+            escaped = char == "\\" and not escaped
         elif char in "'\"":
             quote = char
         elif char in "([":
@@ -84,14 +90,19 @@ def _value(text: str) -> Value:
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     try:
-        return _frozen(ast.literal_eval(text))
+        return frozen(ast.literal_eval(text))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
 
 
-def _frozen(value: object) -> Value:
+def frozen(value: object) -> Value:
+    """An option's value from JSON or TOML: lists as tuples.
+
+    Raises:
+        ValueError: It is neither a scalar nor a list of such.
+    """
     if isinstance(value, (list, tuple)):
-        return tuple(_frozen(item) for item in value)
+        return tuple(frozen(item) for item in value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ValueError(f"{value!r} is not an option value")
@@ -99,12 +110,17 @@ def _frozen(value: object) -> Value:
 
 def _text(value: Value) -> str:
     if isinstance(value, tuple):
-        return (
-            "(" + ",".join(_text(item) for item in value) + ("," if len(value) == 1 else "") + ")"
-        )
+        return _literal(value)
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, str):
         plain = _value(value) == value and not re.search(r"[\s,=\[\]()'\"]", value)
         return value if plain else repr(value)
     return repr(value)
+
+
+def _literal(value: Value) -> str:
+    """The value as Python writes it, without spaces; inside of a tuple there are no bare words."""
+    if not isinstance(value, tuple):
+        return repr(value)
+    return "(" + ",".join(map(_literal, value)) + ("," if len(value) == 1 else "") + ")"

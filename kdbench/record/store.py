@@ -84,34 +84,23 @@ class Store:
     def path(self, record: Record) -> Path:
         """Where this record lies, or would lie."""
         ask = record.question
-        content = fingerprint(record.model_dump(mode="json"))
-        name = f"{_part(ask.method)}-s{ask.seed}-{record.fingerprints.question[:12]}-{content[:8]}.json"
-        return (
-            self.root
-            / "records"
-            / _part(ask.dataset)
-            / f"{_part(ask.teacher)}--{_part(ask.student)}"
-            / name
-        )
+        asked, content = record.fingerprints.question, fingerprint(record.model_dump(mode="json"))
+        folder = self.root / "records" / _part(ask.dataset)
+        name = f"{_part(ask.method)}-s{ask.seed}-{asked[:12]}-{content[:8]}.json"
+        return folder / f"{_part(ask.teacher)}--{_part(ask.student)}" / name
 
     def add(self, record: Record) -> Path:
         """Write the record; its file's path. A record is never overwritten by another."""
         path = self.path(record)
-        text = json.dumps(
-            record.model_dump(mode="json"),
-            indent=1,
-            sort_keys=True,
-            ensure_ascii=False,
-            allow_nan=False,
-        )
+        plain = record.model_dump(mode="json")
+        text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
         write_atomically(path, text.encode() + b"\n")
         return path
 
     def answered(self, question: str, code: str) -> bool:
         """Whether a record of this question by this code is ok; reads only files of its name."""
-        found = (
-            self.read(path) for path in self.root.glob(f"records/*/*/*-{question[:12]}-*.json")
-        )
+        paths = self.root.glob(f"records/*/*/*-{question[:12]}-*.json")
+        found = (self.read(path) for path in paths)
         return any(
             r.status == "ok" and (r.fingerprints.question, r.fingerprints.code) == (question, code)
             for r in found

@@ -51,9 +51,8 @@ class Registry:
         if found := self._entries.get((kind, name)):
             return found
         why = self._unusable.get((kind, name))
-        if (
-            why is None and kind != "model"
-        ):  # a plugin that broke before it was read claims its own name
+        if why is None and kind != "model":
+            # a plugin that broke before it was read claims its own name
             broken = (
                 p
                 for p in self.plugins
@@ -62,9 +61,8 @@ class Registry:
             why = next((plugin.error for plugin in broken), None)
         if why is not None:
             raise PluginError(f"{_WORDS[kind]} {name!r} cannot be used", why, _MEND)
-        raise self._unknown(
-            kind, name, [entry.name for entry in self.entries if entry.kind == kind]
-        )
+        known = [entry.name for entry in self.entries if entry.kind == kind]
+        raise self._unknown(kind, name, known)
 
     @staticmethod
     def _unknown(kind: Kind, name: str, known: Sequence[str]) -> UsageError:
@@ -88,9 +86,8 @@ class Registry:
             )
         if plugin.error:
             raise PluginError(f"plugin {path} cannot be used", plugin.error, _MEND)
-        names = tuple(
-            text.partition(" ")[2] for text in plugin.yields if text.startswith("method ")
-        )
+        yields = (text.split(" ", 1) for text in plugin.yields)
+        names = tuple(name for kind, name in yields if kind == "method")
         if not names:
             raise PluginError(
                 f"{path} yields no method", "-m selects methods", "yield one from kdbench_methods()"
@@ -141,23 +138,17 @@ class Registry:
 
     def _facts(self, entry: Entry, spec: Spec, child: Child) -> dict[str, Any]:
         """The facts from the index, or from the child."""
-        options = {key: _thawed(value) for key, value in spec.options}
-        written = {"name": spec.name, "options": options}
         section = self._index.section("facts")
         key = fact_key(entry, spec)
         if key in section:
             return dict(section[key])
-        question = {
-            "do": "facts",
-            "kind": entry.kind,
-            "source": vars(entry.source),
-            "spec": written,
-        }
+        options = {name: _thawed(value) for name, value in spec.options}
+        written = {"name": spec.name, "options": options}
+        asked = {"do": "facts", "kind": entry.kind, "source": vars(entry.source), "spec": written}
+        # a data set may have to read all of a user's files: that takes the time it takes
+        seconds = patience() if entry.kind == "method" else None
         try:
-            # a data set may have to read all of a user's files: that takes the time it takes
-            facts: dict[str, Any] = child.ask(
-                question, patience() if entry.kind == "method" else None
-            )
+            facts: dict[str, Any] = child.ask(asked, seconds)
         except (Raised, Died) as error:
             raise PluginError(
                 f"{_WORDS[entry.kind]} {spec} cannot be used", str(error), "correct the plugin"
@@ -182,9 +173,8 @@ class Registry:
             return self.entry("model", name).code  # raises, and says why
         if name.partition(".")[0] in own:  # after the point stands the tag of the weights
             return name
-        raise self._unknown(
-            "model", name, [*(e.name for e in self.entries if e.kind == "model"), *own]
-        )
+        known = [entry.name for entry in self.entries if entry.kind == "model"]
+        raise self._unknown("model", name, [*known, *own])
 
     def timm_names(self) -> tuple[str, ...]:
         """Names of the networks that timm itself has, without the tags of their weights."""
@@ -209,13 +199,7 @@ def fact_key(entry: Entry, spec: Spec) -> str:
 
 
 def _spec(value: Mapping[str, Any]) -> Spec:
-    return Spec(
-        value["name"], tuple(sorted((key, _frozen(item)) for key, item in value["options"].items()))
-    )
-
-
-def _frozen(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+    return Spec.of(value["name"], value["options"])
 
 
 def _thawed(value: object) -> object:

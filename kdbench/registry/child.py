@@ -24,10 +24,8 @@ __all__ = ["main", "spec_of"]
 
 def main() -> None:
     """Answer until the parent closes the line."""
-    questions, answers = (
-        os.fdopen(os.dup(0), encoding="utf-8"),
-        os.fdopen(os.dup(1), "w", encoding="utf-8"),
-    )
+    questions = os.fdopen(os.dup(0), encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)
@@ -92,9 +90,7 @@ def _load(question: dict[str, Any]) -> list[dict[str, Any]]:
         if kind == "method":
             facts = method_facts(plugged, Spec(name))
         elif kind == "dataset":
-            with suppress(
-                DataError
-            ):  # a user's own data are not there before their folder is given
+            with suppress(DataError):  # a user's own data need a folder first
                 facts = data_facts(plugged, Spec(name))
         found.append(
             describe(kind, name, plugged) | {"facts": facts if facts.pop("cacheable", True) else {}}
@@ -120,13 +116,7 @@ def _timm(question: dict[str, Any]) -> list[str]:
 
 def spec_of(value: dict[str, Any]) -> Spec:
     """The spec that a JSON object of name and options holds."""
-    return Spec(
-        value["name"], tuple(sorted((key, _frozen(item)) for key, item in value["options"].items()))
-    )
-
-
-def _frozen(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+    return Spec.of(value["name"], value["options"])
 
 
 _ASK = {"load": _load, "facts": _facts, "timm": _timm}

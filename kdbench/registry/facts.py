@@ -71,11 +71,9 @@ def _doc(thing: Any) -> str:  # noqa: ANN401 - a class or a function
 
 
 def _type(hint: object) -> str:
-    return (
-        hint.__name__
-        if isinstance(hint, type) and not hasattr(hint, "__args__")
-        else str(hint).replace("typing.", "")
-    )
+    if isinstance(hint, type) and not hasattr(hint, "__args__"):
+        return hint.__name__
+    return str(hint).replace("typing.", "")
 
 
 def _attributes(doc: str) -> dict[str, str]:
@@ -139,12 +137,9 @@ def data_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - a 
     if identity := getattr(built, "identity", ""):
         asked = {key: value for key, value in asked.items() if key != "path"}
         asked["data"] = _LONG_HASH.sub(r"\1", str(identity))
-    frozen = tuple(
-        sorted((key, tuple(v) if isinstance(v, list) else v) for key, v in asked.items())
-    )
     return {
         "spec": canonical,
-        "name": str(Spec(spec.name, frozen)),
+        "name": str(Spec.of(spec.name, asked)),
         "num_classes": int(built.num_classes),
         "image_shape": [int(size) for size in built.image_shape],
         "sizes": {split: int(rows) for split, rows in built.sizes.items()},

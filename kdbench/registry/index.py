@@ -78,10 +78,9 @@ class Index:
             for key in old[: max(0, len(old) - _KEPT)]:
                 del section[key]
         self._before = {name: set(section) for name, section in self._sections.items()}
+        content = json.dumps(self._sections).encode()  # in the order of the plugins
         try:
-            write_atomically(
-                self.path, json.dumps(self._sections).encode()
-            )  # in the order of the plugins
+            write_atomically(self.path, content)
         except StoreError as error:
             raise StoreError(
                 error.what, error.why, "set KDBENCH_CACHE to a folder that can be written"

@@ -24,11 +24,8 @@ from kdbench.registry.syntax import reach
 
 __all__ = ["build", "load", "options"]
 
-_HOOKS = {
-    "kdbench_models": "model",
-    "kdbench_datasets": "dataset",
-    "kdbench_methods": "method",
-}  # in run order
+# in run order
+_HOOKS = {"kdbench_models": "model", "kdbench_datasets": "dataset", "kdbench_methods": "method"}
 _NAMES = {"model": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SCALARS = (bool, int, float, str)
@@ -102,9 +99,8 @@ def _check_hooks(module: ModuleType, source: Source) -> None:
         if not isinstance(function, FunctionType):
             continue
         marked = hasattr(function, "kdbench_impl")
-        if not marked and not (
-            name.startswith("kdbench_") and function.__module__ == module.__name__
-        ):
+        named = name.startswith("kdbench_") and function.__module__ == module.__name__
+        if not marked and not named:
             continue
         where = f"{source.path}:{function.__code__.co_firstlineno}: {name}()"
         if name not in _HOOKS:
@@ -154,9 +150,8 @@ def _check(kind: str, name: str, plugged: object, where: str) -> None:
             f"{where} yields the name {name!r}", f"names match {pattern.pattern}", "rename it"
         )
     if kind == "model":
-        timm = importlib.import_module(
-            "timm"
-        )  # by name: this module is on a floor that does without torch
+        # by name: this module is on a floor that does without torch
+        timm = importlib.import_module("timm")
         if not callable(plugged) or not timm.is_model(name):
             raise PluginError(
                 f"{where} yields {name!r}, which timm does not know",
@@ -164,20 +159,12 @@ def _check(kind: str, name: str, plugged: object, where: str) -> None:
                 "put @timm.models.register_model above its entry function",
             )
         return
-    expected = getattr(
-        importlib.import_module("kdbench.api"), {"method": "Method", "dataset": "DataSet"}[kind]
-    )
+    api = importlib.import_module("kdbench.api")
+    expected = api.Method if kind == "method" else api.DataSet
     if not isinstance(plugged, expected):
-        made = (
-            f"the class {plugged.__name__}"
-            if isinstance(plugged, type)
-            else f"a {type(plugged).__name__}"
-        )
-        hint = (
-            "call it: yield an instance"
-            if isinstance(plugged, type)
-            else f"derive its class from {expected.__name__}"
-        )
+        made, hint = f"a {type(plugged).__name__}", f"derive its class from {expected.__name__}"
+        if isinstance(plugged, type):
+            made, hint = f"the class {plugged.__name__}", "call it: yield an instance"
         raise PluginError(
             f"{where} yields {made} for {name!r}", f"expected a {expected.__name__}", hint
         )

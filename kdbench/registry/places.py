@@ -14,15 +14,12 @@ def cache_dir() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "kdbench"
     if sys.platform == "win32":
-        return (
-            Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-            / "kdbench"
-            / "cache"
-        )
-    chosen = os.environ.get(
-        "XDG_CACHE_HOME", ""
-    )  # the standard says: a relative one is to be ignored
-    return (Path(chosen) if Path(chosen).is_absolute() else Path.home() / ".cache") / "kdbench"
+        local = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        return Path(local) / "kdbench" / "cache"
+    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not shared.is_absolute():  # the standard says: a relative one is to be ignored
+        shared = Path.home() / ".cache"
+    return shared / "kdbench"
 
 
 def data_dir() -> Path:

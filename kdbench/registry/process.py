@@ -109,9 +109,8 @@ class Child:
     @staticmethod
     def _listen(process: "subprocess.Popen[str]", answers: "queue.SimpleQueue[str]") -> None:
         if process.stdout:
-            with (
-                process.stdout as lines
-            ):  # closed here: closing would wait for a read that another thread is in
+            # closed here: closing would wait for a read that another thread is in
+            with process.stdout as lines:
                 for line in lines:
                     answers.put(line)
         answers.put("")

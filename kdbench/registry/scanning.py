@@ -42,11 +42,8 @@ def scan(
             plugin, entries = _read(candidate, index, child)
             plugins.append(plugin)
             yields.append(entries)
-        timm = (
-            set(timm_names(index, child))
-            if any(e.kind == "model" for entries in yields for e in entries)
-            else set()
-        )
+        networks = any(entry.kind == "model" for entries in yields for entry in entries)
+        timm = set(timm_names(index, child)) if networks else set()
     index.save()
     return _settle(found, plugins, yields, timm, index)
 
@@ -56,10 +53,8 @@ def _read(candidate: Candidate, index: Index, child: Child) -> tuple[Plugin, lis
     plugin, source = candidate.plugin, candidate.plugin.source
     if plugin.state != "ok":
         return plugin, []
-    section, key = (
-        index.section("yields"),
-        f"{source.distribution}/{source.version}/{source.name}/{source.digest}",
-    )
+    section = index.section("yields")
+    key = f"{source.distribution}/{source.version}/{source.name}/{source.digest}"
     if key not in section:
         try:
             section[key] = child.ask({"do": "load", "source": vars(source)}, patience())

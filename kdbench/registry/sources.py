@@ -55,13 +55,8 @@ def candidates(
         path = Path(place).expanduser()
         if not path.exists():
             source = Source(path.stem, "file", "", str(path), path.name, "", "")
-            found.append(
-                Candidate(
-                    Plugin(
-                        source, "broken", f"{path}: KDBENCH_PLUGINS names it, but it is not there"
-                    )
-                )
-            )
+            why = f"{path}: KDBENCH_PLUGINS names it, but it is not there"
+            found.append(Candidate(Plugin(source, "broken", why)))
         for file in _listed([path]) if path.is_dir() else [path] if path.exists() else []:
             found += _file(file, known, memo)
     return _block(found, blocked)
@@ -122,14 +117,9 @@ def _installed(memo: Memo) -> Iterator[Candidate]:
                 yield Candidate(Plugin(source, "broken", f"{source.origin}: {error}"))
                 continue
             if point.attr or path is None:
-                why = (
-                    "names no module, which is what the group kdbench holds"
-                    if point.attr
-                    else "is not importable"
-                )
-                yield Candidate(
-                    Plugin(source, "broken", f"{source.origin}: entry point {point.value!r} {why}")
-                )
+                whole = "names no module, which is what the group kdbench holds"
+                why = f"entry point {point.value!r} {whole if point.attr else 'is not importable'}"
+                yield Candidate(Plugin(source, "broken", f"{source.origin}: {why}"))
                 continue
             reached = reach(point.module, path, memo)
             source = replace(source, path=str(path), digest=reached.digest)
@@ -143,14 +133,10 @@ def _module_file(module: str) -> Path | None:
     for i, _ in enumerate(rest):
         if spec is None or spec.submodule_search_locations is None:
             return None
-        spec = PathFinder.find_spec(
-            ".".join([top, *rest[: i + 1]]), list(spec.submodule_search_locations)
-        )
-    return (
-        Path(spec.origin).resolve()
-        if spec and spec.origin and Path(spec.origin).is_file()
-        else None
-    )
+        folders = list(spec.submodule_search_locations)
+        spec = PathFinder.find_spec(".".join([top, *rest[: i + 1]]), folders)
+    file = Path(spec.origin) if spec and spec.origin else None
+    return file.resolve() if file and file.is_file() else None
 
 
 def _block(found: list[Candidate], blocked: Sequence[str]) -> list[Candidate]:

@@ -79,14 +79,9 @@ def _yielded(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for function in tree.body:
         if isinstance(function, ast.FunctionDef) and function.name in _HOOKS:
             for node in ast.walk(function):
-                if (
-                    isinstance(node, ast.Tuple)
-                    and node.elts
-                    and isinstance(node.elts[0], ast.Constant)
-                ):
-                    name = node.elts[0].value
-                    if isinstance(name, str):
-                        yield _HOOKS[function.name], name
+                first = node.elts[0] if isinstance(node, ast.Tuple) and node.elts else None
+                if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                    yield _HOOKS[function.name], first.value
 
 
 def _read(content: bytes, memo: Memo) -> dict[str, Any]:
@@ -95,10 +90,8 @@ def _read(content: bytes, memo: Memo) -> dict[str, Any]:
     if key not in memo:
         try:
             tree = ast.parse(content)
-        except (
-            SyntaxError,
-            ValueError,
-        ):  # reported when the child imports it; a compiled module has no tree at all
+        except (SyntaxError, ValueError):
+            # reported when the child imports it; a compiled module has no tree at all
             memo[key] = {"tree": key, "imports": [], "attributes": [], "claims": []}
             return dict(memo[key])
         found = list(_imports(tree))
@@ -106,15 +99,11 @@ def _read(content: bytes, memo: Memo) -> dict[str, Any]:
             (m == _FUNCTIONAL and not n) or (m == "kdbench" and "functional" in n)
             for _, m, n in found
         )
-        attributes = (
-            {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-            if whole
-            else set()
-        )
+        used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         memo[key] = {
             "tree": _sha(normalised(tree)),
             "imports": [list(item) for item in found],
-            "attributes": sorted(attributes),
+            "attributes": sorted(used) if whole else [],
             "claims": [list(claim) for claim in _yielded(tree)],
         }
     return dict(memo[key])
@@ -141,13 +130,11 @@ def _defined(node: ast.stmt) -> list[str]:
     """Names that a top-level statement binds, imports left out."""
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return [node.name]
-    targets = (
-        node.targets
-        if isinstance(node, ast.Assign)
-        else [node.target]
-        if isinstance(node, ast.AnnAssign)
-        else []
-    )
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AnnAssign):
+        targets = [node.target]
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
@@ -165,9 +152,8 @@ def _functions(names: Iterable[str], memo: Memo) -> list[list[str]]:
 def _locate(module: str, base: Path) -> Path | None:
     """The file of a dotted module below the folder `base`, if it is there."""
     stem = base.joinpath(*module.split("."))
-    return next(
-        (p for p in (stem / "__init__.py", stem.with_name(stem.name + ".py")) if p.is_file()), None
-    )
+    places = (stem / "__init__.py", stem.with_name(stem.name + ".py"))
+    return next((place for place in places if place.is_file()), None)
 
 
 def _targets(module: str, package: bool, level: int, name: str, names: list[str]) -> Iterator[str]:
@@ -191,9 +177,7 @@ def reach(module: str, path: Path, memo: Memo, *, file: bool = False) -> Reached
     """
     parts = module.split(".")
     base = path.parents[len(parts) - 1 + (path.name == "__init__.py")]
-    package = (
-        file or _locate(parts[0], base) != path or path.name == "__init__.py"
-    )  # else: a lone module
+    lone = not file and path.name != "__init__.py" and _locate(parts[0], base) == path
     bytes_of, trees, functions = {}, {}, set[str]()
     todo = [(".".join(parts[: i + 1]), None) for i in range(len(parts) - 1)] + [(module, path)]
     while todo:
@@ -201,7 +185,7 @@ def reach(module: str, path: Path, memo: Memo, *, file: bool = False) -> Reached
         top = name.split(".")[0]
         if name in trees or (top == "kdbench" if file else top != parts[0]):
             continue  # a file that lies in a checkout of the host does not own the host
-        place = place or (_locate(name, base) if package else None)
+        place = place or (None if lone else _locate(name, base))
         if place is None:
             continue
         content = place.read_bytes()

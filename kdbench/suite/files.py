@@ -26,7 +26,8 @@ def load(name: str) -> Suite:
     """The suite of this name, or in this TOML file.
 
     Raises:
-        UsageError: No such suite, no TOML, an unknown key, a value of the wrong type or out of range.
+        UsageError: No such suite, no TOML, an unknown key, a value of the wrong type or out of
+            range.
     """
     text, data, origin = _read(name, Path(), ())
     return validated(data, origin, text)

@@ -11,8 +11,10 @@ from kdbench.errors import UsageError
 
 
 def told(error: ValidationError, model: type[BaseModel], origin: str, text: str) -> UsageError:
-    """The first error of pydantic in our three lines, with the line in the file and a suggestion."""
-    first = error.errors()[0]
+    """An error of pydantic in our three lines, with the line in the file and a suggestion."""
+    found = error.errors()
+    # a misspelt key is also a missing one, but the spelling is what there is to say
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     path = [str(part) for part in first["loc"]]
     key = path[-1] if path else ""
     line = _line(text, path)

@@ -63,7 +63,8 @@ class Limits(Frozen):
     """Bounds enforced from outside of the workers.
 
     Attributes:
-        step_seconds: A single step, or a method's `init`, that takes longer ends its trial as `timeout`.
+        step_seconds: A single step, or a method's `init`, that takes longer ends its trial as
+            `timeout`.
     """
 
     step_seconds: float = Field(600.0, gt=0)
@@ -90,7 +91,7 @@ class Suite(Frozen):
     trial_seconds: float | None = Field(None, gt=0)
 
     def protocol(self, student: Spec) -> TrainingProtocol:
-        """The training protocol of this student: `[train]`, with what `[train.by_student]` says of its name."""
+        """This student's training protocol: `[train]`, with what `by_student` says of its name."""
         changes: dict[str, Any] = {}
         for pattern, values in self.by_student.items():
             if fnmatchcase(student.name, pattern):
@@ -98,9 +99,9 @@ class Suite(Frozen):
         return TrainingProtocol.model_validate({**self.train.model_dump(), **changes})
 
     def method(self, spec: Spec) -> tuple[Spec, str]:
-        """The spec with the suite's hyperparameters under the caller's own, and the words for the board."""
+        """The spec with the suite's hyperparameters under its own, and the words for the board."""
         chosen = self.methods.get(spec.name, MethodSettings())
-        merged = Spec(spec.name, tuple(sorted({**chosen.set, **dict(spec.options)}.items())))
+        merged = Spec.of(spec.name, {**chosen.set, **dict(spec.options)})
         return merged, "set by hand" if spec.options else chosen.settings
 
     def select(
@@ -113,14 +114,13 @@ class Suite(Frozen):
         budget: float | None = None,
         steps: int | None = None,
     ) -> "Suite":
-        """The suite with some axes replaced; `budget` and `steps` shorten student and teacher alike."""
+        """The suite with some axes replaced; `budget` and `steps` shorten both trainings alike."""
         axes = {"methods": methods, "pairs": pairs, "datasets": datasets, "seeds": seeds}
         data = self.model_dump()
         data["axes"] |= {name: tuple(values) for name, values in axes.items() if values}
+        shorter = {"budget": budget, "steps": steps}
         for table in ("train", "teacher"):
-            data[table] |= {
-                k: v for k, v in (("budget", budget), ("steps", steps)) if v is not None
-            }
+            data[table] |= {key: value for key, value in shorter.items() if value is not None}
         return validated(data, "the command line", "")
 
 

@@ -1,4 +1,4 @@
-"""The one training loop: students in lockstep on one stream of batches, each method owning only its student."""
+"""The one training loop: students in lockstep on one stream of batches."""
 
 from kdbench.train.clock import PHASES, Clock
 from kdbench.train.lockstep import guarded, lockstep
@@ -18,6 +18,7 @@ __all__ = [
     "interleave",
     "learning_rate",
     "lockstep",
-    "make_batch", "seed_torch",
+    "make_batch",
+    "seed_torch",
     "stream",
 ]

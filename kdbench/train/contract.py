@@ -10,7 +10,7 @@ from kdbench.api import Losses
 from kdbench.errors import ContractError
 
 
-def tensors_of(state: Any) -> tuple[list[nn.Module], list[Tensor], list[torch.optim.Optimizer]]:  # noqa: ANN401
+def tensors_of(state: Any) -> tuple[list[nn.Module], list[Tensor], list[torch.optim.Optimizer]]:  # noqa: ANN401 - anything
     """The modules, bare tensors and optimizers in a method's state.
 
     Raises:
@@ -60,6 +60,5 @@ def total_loss(losses: Losses) -> Tensor:
                 "each term is a scalar tensor",
                 "take its mean or sum",
             )
-    return (
-        torch.stack(list(losses.values())).sum() if len(losses) > 1 else next(iter(losses.values()))
-    )
+    terms = list(losses.values())
+    return torch.stack(terms).sum() if len(terms) > 1 else terms[0]

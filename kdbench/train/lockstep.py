@@ -1,7 +1,7 @@
 """The one training loop: any number of students in lockstep on one stream of batches.
 
-What a runner computes depends on nothing that another runner does: torch's generators are seeded by counter
-around every plugin call, and after it the loop checks that nothing shared has moved.
+What a runner computes depends on nothing that another runner does: torch's generators are seeded by
+counter around every plugin call, and after it the loop checks that nothing shared has moved.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -28,7 +28,7 @@ def lockstep(
     watch: Callable[[str, int], None] = lambda name, step: None,
     after: Callable[[int, Collection[str]], None] = lambda step, active: None,
 ) -> tuple[dict[str, dict[str, float]], dict[str, Exception]]:
-    """Mean losses of the last epoch, and the exception of every runner that had to leave, by runner.
+    """Mean losses of the last epoch, and the exception of every runner that left, by runner.
 
     Args:
         runners: By name; each leaves alone when it fails.
@@ -57,9 +57,8 @@ def lockstep(
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
                 failures[name] = error
                 del active[name]
-                shared = Step(
-                    make_batch(views, rows, views.batch(rows, epoch), number / total), teach
-                )
+                again = make_batch(views, rows, views.batch(rows, epoch), number / total)
+                shared = Step(again, teach)
         if closing:
             since = 0
         after(number + 1, active)

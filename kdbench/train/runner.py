@@ -13,7 +13,7 @@ from kdbench.errors import ContractError
 from kdbench.record import TrainingProtocol
 from kdbench.train.clock import Clock
 from kdbench.train.contract import tensors_of, total_loss
-from kdbench.train.schedule import learning_rate, make_optimizer
+from kdbench.train.schedule import learning_rate, make_optimizer, reset
 from kdbench.train.seeding import seed_torch
 from kdbench.train.stream import Step, make_batch
 
@@ -38,7 +38,8 @@ class Runner:
 
     def __init__(
         self, method: Method, student: nn.Module, setup: Setup, protocol: TrainingProtocol, *,
-        seed: int, total: int, device: torch.device, private: nn.Module | None = None, quiz: Views | None = None,
+        seed: int, total: int, device: torch.device, private: nn.Module | None = None,
+        quiz: Views | None = None,
     ) -> None:  # fmt: skip
         self.method, self.student, self.protocol = method, student, protocol
         self.seed, self.total, self.device, self.quiz = seed, total, device, quiz
@@ -59,12 +60,10 @@ class Runner:
         self.student_weights = [p for p in student.parameters() if p.requires_grad]
         self.extra_weights = [p for p in self.modules.parameters() if p.requires_grad]
         self.weights = self.student_weights + self.extra_weights
-        self.optimizer = method.optimizer(self.weights, protocol) or make_optimizer(
-            self.weights, protocol
-        )
+        own = method.optimizer(self.weights, protocol)
+        self.optimizer = own or make_optimizer(self.weights, protocol)
         if private is not None:
-            rate = protocol.learning_rate
-            decay = protocol.weight_decay
+            rate, decay = protocol.learning_rate, protocol.weight_decay
             self.teacher_optimizer = torch.optim.SGD(
                 private.parameters(), rate, protocol.momentum, weight_decay=decay
             )
@@ -72,7 +71,7 @@ class Runner:
         self.sums: dict[str, Tensor] = {}
         self.current: Step | None = None
 
-    # What a method's `step` sees -------------------------------------------------------------------------------
+    # What a method's `step` sees -----------------------------------------------------------------
 
     @property
     def teacher(self) -> nn.Module:
@@ -137,14 +136,14 @@ class Runner:
         self.quizzed += 1
         return self._batch(self.quiz, rows, self.quiz.plain(rows))
 
-    def teacher_update(self, gradients: Sequence[Tensor | None], learning_rate: float) -> None:  # noqa: A002, RUF100
+    def teacher_update(self, gradients: Sequence[Tensor | None], learning_rate: float) -> None:
         """One step of the private teacher."""
         with self.clock.phase("update"):
             _assign(list(self.teacher.parameters()), gradients)
             self.teacher_optimizer.param_groups[0]["lr"] = learning_rate
             self.teacher_optimizer.step()
 
-    # What the host does ----------------------------------------------------------------------------------------
+    # What the host does --------------------------------------------------------------------------
 
     @property
     def stage(self) -> int:
@@ -159,7 +158,7 @@ class Runner:
         """
         stage = self.stage
         if self.stages[stage].schedule == "restart" and stage and self.done == self.ends[stage - 1]:
-            self.optimizer.state.clear()
+            reset(self.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
         if not self.student.training or not self.modules.training:
@@ -176,9 +175,8 @@ class Runner:
             )
         total_loss(losses)
         for name, term in losses.items():
-            self.sums[name] = (
-                self.sums[name] + term.detach() if name in self.sums else term.detach().clone()
-            )
+            term = term.detach()
+            self.sums[name] = self.sums[name] + term if name in self.sums else term.clone()
         self.done += 1
         self.current = None
 
@@ -221,9 +219,8 @@ class Runner:
         return learning_rate(self.protocol, self.done, self.total)
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.protocol.precision == "bfloat16"
-        )
+        narrow = self.protocol.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=narrow)
 
     def _batch(self, views: Views, rows: Tensor, images: Tensor) -> Batch:
         return make_batch(views, rows, images, self.progress)
@@ -232,8 +229,8 @@ class Runner:
 def _assign(weights: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
     """Give each weight its gradient in the weight's own memory layout.
 
-    `torch.autograd.grad` hands out whatever layout the kernel made (channels_last for a convolution of such images),
-    and a fused optimizer walks both by address.
+    `torch.autograd.grad` hands out whatever layout the kernel made (channels_last for a convolution
+    of such images), and a fused optimizer walks both by address.
     """
     for weight, gradient in zip(weights, gradients, strict=True):
         if gradient is not None and gradient.stride() != weight.stride():

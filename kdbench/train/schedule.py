@@ -21,11 +21,8 @@ def learning_rate(protocol: TrainingProtocol, step: int, total: int) -> float:
     if step < warm:
         return protocol.learning_rate * (step + 1) / warm
     if protocol.schedule == "cosine":
-        return (
-            protocol.learning_rate
-            * 0.5
-            * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
-        )
+        angle = math.pi * (step - warm) / max(total - warm, 1)
+        return protocol.learning_rate * 0.5 * (1 + math.cos(angle))
     return protocol.learning_rate * protocol.gamma ** sum(
         step >= round(share * total) for share in protocol.milestones
     )
@@ -44,7 +41,21 @@ def make_optimizer(
             weight_decay=protocol.weight_decay,
             fused=True,
         )
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         parameters, protocol.learning_rate, protocol.momentum, weight_decay=protocol.weight_decay,
         nesterov=protocol.nesterov, fused=True,
     )  # fmt: skip
+    reset(optimizer)
+    return optimizer
+
+
+def reset(optimizer: torch.optim.Optimizer) -> None:
+    """Bring an optimizer back to where it is before its first step.
+
+    Momentum then starts at 0, which makes the same first step as none. torch's fused SGD needs it for all
+    weights or for none of them, but a stage may leave out some that a later stage trains.
+    """
+    optimizer.state.clear()
+    for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else ():
+        for weight in group["params"] if group["momentum"] else ():
+            optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)

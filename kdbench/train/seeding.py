@@ -8,8 +8,8 @@ from kdbench.data import derive_seed
 def seed_torch(device: torch.device, seed: int, *names: str | int) -> None:
     """Seed the default generators of the CPU and of `device` for the purpose that `names` say.
 
-    `torch.manual_seed` would also queue a call for every GPU that is not in use, with a stack trace,
-    at every step.
+    `torch.manual_seed` would also queue a call for every GPU that is not in use, with a stack
+    trace, at every step.
     """
     derived = derive_seed(seed, *names)
     torch.default_generator.manual_seed(derived)

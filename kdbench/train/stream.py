@@ -1,4 +1,4 @@
-"""One stream of batches for all methods of a cohort, each with what the shared teacher says of it."""
+"""One stream of batches for all methods, each with what the shared teacher says of it."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,7 +11,7 @@ from kdbench.record import TrainingProtocol
 
 
 class Step:
-    """One batch of the stream and what the shared teacher says of it, computed when first asked for.
+    """One batch of the stream, and what the shared teacher says of it when first asked.
 
     Args:
         batch: As all methods see it.
@@ -28,11 +28,8 @@ class Step:
         """The shared teacher's outputs at this anchor of its training."""
         if anchor not in self._answers:
             outputs = self._answers[anchor] = self._teach(anchor, self.batch.inputs)
-            self._keep(
-                outputs.logits,
-                outputs.pooled,
-                *(outputs.hints if type(outputs.hints) is tuple else ()),
-            )
+            hints = outputs.hints if type(outputs.hints) is tuple else ()
+            self._keep(outputs.logits, outputs.pooled, *hints)
         return self._answers[anchor]
 
     @property
@@ -51,8 +48,8 @@ def make_batch(views: Views, rows: Tensor, images: Tensor, progress: float) -> B
     """A Batch of these rows."""
     target = views.labels[rows]
     return Batch(
-        inputs=images, target=target, labelled=torch.ones_like(target, dtype=torch.bool), index=rows.clone(),
-        progress=torch.tensor(progress, device=images.device),
+        inputs=images, target=target, labelled=torch.ones_like(target, dtype=torch.bool),
+        index=rows.clone(), progress=torch.tensor(progress, device=images.device),
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
-"""What a step costs: after training, the same batches, one method at a time, interleaved A B A B.
+"""What a step costs: after training, the same batches, one method at a time, in turns.
 
-Unlike in lockstep, every method pays its own batch and its own teacher pass here, so that the comparison is
-between methods and not between places in the queue. Each round visits the whole budget (its stages included)
-at evenly spread points.
+Unlike in lockstep, every method pays its own batch and its own teacher pass here, so that the
+comparison is between methods and not between places in the queue. Each round visits the whole
+budget (its stages included) at evenly spread points.
 """
 
 import time
@@ -30,7 +30,7 @@ def interleave(
     seconds: float,
     watch: Callable[[str, int], None] = lambda name, step: None,
 ) -> tuple[list[dict[str, dict[str, float]]], dict[str, Exception]]:
-    """Mean milliseconds a step, by round, runner and phase, and the exception of every runner that had to leave.
+    """Mean milliseconds a step by round, runner and phase, and the exceptions of those that left.
 
     The first round is warm-up and is left out, and so is a runner that leaves, from all rounds.
 
@@ -44,9 +44,8 @@ def interleave(
     size, start = next(iter(runners.values())).protocol.batch_size, time.perf_counter()
     order = views.order(0)[: min(size, len(views))]
     for number in count(-1):
-        if number >= ROUNDS.start and (
-            number >= ROUNDS.stop or time.perf_counter() - start > seconds
-        ):
+        late = number >= ROUNDS.stop or time.perf_counter() - start > seconds
+        if number >= ROUNDS.start and late:
             return [{n: one[n] for n in one if n not in failures} for one in rounds], failures
         spent = {}
         for name, runner in runners.items():

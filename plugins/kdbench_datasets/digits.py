@@ -56,7 +56,10 @@ class _Digits(Rows):
 @final
 @dataclass(frozen=True)
 class Digits(DataSet):
-    """Handwritten digits, 8 x 8 gray (Alpaydin & Kaynak 1998, doi:10.24432/C50P49)."""
+    """Handwritten digits, 8 x 8 gray (Alpaydin & Kaynak 1998, doi:10.24432/C50P49).
+
+    Their 0 ... 16 is scaled to 0 ... 255.
+    """
 
     num_classes = 10
     image_shape = (1, 8, 8)

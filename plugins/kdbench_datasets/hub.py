@@ -165,7 +165,7 @@ class CIFAR10(HubImages):
 @final
 @dataclass(frozen=True)
 class CIFAR100(HubImages):
-    """Photographs of 100 kinds in 20 groups, 32 x 32 (Krizhevsky 2009, technical report)."""
+    """Photographs of 100 kinds, 32 x 32 (Krizhevsky 2009, Learning Multiple Layers of Features)."""
 
     name, hub, image, label = "cifar100", "uoft-cs/cifar100", "img", "fine_label"
     num_classes = 100

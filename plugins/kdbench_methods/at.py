@@ -1,4 +1,4 @@
-"""Attention transfer: look where the teacher does (Zagoruyko & Komodakis, arXiv:1612.03928)."""
+"""Attention transfer: look where the teacher looks (Zagoruyko & Komodakis, arXiv:1612.03928)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from kdbench_methods.ranges import check_ranges
 
 
 def regressor(student: Hint, teacher: Hint) -> nn.Sequential:
-    """A convolution from the student's map to the teacher's shape, batch norm and, for maps, ReLU."""
+    """From student's to teacher's shape: convolution, batch norm and, towards a map, ReLU."""
     ours, theirs = (student.height, student.width), (teacher.height, teacher.width)
     widths = student.channels, teacher.channels
     fit: tuple[nn.Module, ...]

@@ -18,9 +18,8 @@ from kdbench_methods.ranges import check_ranges
 Weights = dict[str, Tensor]
 
 with warnings.catch_warnings(), forward_ad.dual_level():
-    warnings.simplefilter(
-        "ignore", FutureWarning
-    )  # torch's forward mode, on first use, warns of torch's own torch.jit
+    # torch's forward mode, on first use, warns of torch's own torch.jit
+    warnings.simplefilter("ignore", FutureWarning)
     forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
 
 

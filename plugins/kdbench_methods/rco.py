@@ -1,4 +1,4 @@
-"""Route-constrained optimization: follow the teacher's checkpoints (Jin, arXiv:1904.09149)."""
+"""Route-constrained optimization: follow the teacher's path (Jin et al. 2019, arXiv:1904.09149)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

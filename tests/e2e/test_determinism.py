@@ -1,4 +1,4 @@
-"""The claim that all pairing rests on: a trial's bits do not depend on what runs beside it, nor on where."""
+"""What all pairing rests on: a trial's bits depend neither on what runs beside it nor on where."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,7 @@ TIMED = {"created": True, "seconds": True, "cost": True, "attempt": True}
 
 
 def bits(record: Record) -> dict[str, Any]:
-    """All of a record that may not depend on the hour, on the neighbours or on the machine's load."""
+    """All of a record that may not depend on the hour, the neighbours or the machine's load."""
     assert record.status == "ok", record.failure
     assert record.deployed
     found = record.model_dump(exclude=TIMED | {"deployed": {"latency_ms", "throughput"}})
@@ -42,7 +42,8 @@ def test_alone_among_others_and_in_reversed_order_a_method_has_the_same_bits(
 ) -> None:
     cohorts = partial(cohorts, pair=pair)
     together = {name: bits(record) for name, record in kdbench_answer(*cohorts(*METHODS)).items()}
-    assert [*together] == [*METHODS[:5], *(f"{name} quiz 0.1" for name in ("scratch", "kd", "metadistil"))]
+    held_out = [f"{name} quiz 0.1" for name in ("scratch", "kd", "metadistil")]
+    assert [*together] == [*METHODS[:5], *held_out]
     assert len({record["deployed"]["weights"] for record in together.values()}) == len(together)
     backwards = kdbench_answer(*cohorts(*METHODS[::-1]))
     assert {name: bits(record) for name, record in backwards.items()} == together

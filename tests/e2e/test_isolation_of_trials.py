@@ -1,4 +1,4 @@
-"""A method that breaks its contract, dies or hangs costs its own trial and nothing of the others."""
+"""A method that breaks its contract, dies or hangs costs its own trial and nothing else."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +23,10 @@ import torch.nn.functional as F
 
 from kdbench.api import Method, Unsupported, hookimpl
 
-HOWS = """raise_error text nothing vector number detached nan infinite_weights write_inputs write_target write_index
-write_logits want_gradients dtype grad_mode threads precision twice never memory foreign_hints quiz other_batch
-exit sleep init_raises init_unsupported init_state init_dtype init_exits deploy_raises deploy_nan deploy_dtype
-cost_raises""".split()
+HOWS = """raise_error text nothing vector number detached nan infinite_weights write_inputs
+write_target write_index write_logits want_gradients dtype grad_mode threads precision twice never
+memory foreign_hints quiz other_batch exit sleep init_raises init_unsupported init_state init_dtype
+init_exits deploy_raises deploy_nan deploy_dtype cost_raises""".split()
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Bad(Method):
 
     def init(self, setup):
         if self.how == "init_raises":
-            raise RuntimeError("no such file: /home/somebody/secret folder/weights.bin")
+            raise RuntimeError("no such file: /home/somebody/secret/weights.bin")
         if self.how == "init_unsupported":
             raise Unsupported("not this pair", "it is too small", "name another")
         if self.how == "init_state":
@@ -241,7 +241,7 @@ def test_a_method_that_fails_in_the_cost_pass_alone_keeps_its_quality_and_the_ot
     assert found["fitnet"].cost.overhead > 0
 
 
-def test_a_method_that_kills_or_blocks_its_worker_is_left_out_and_the_others_run_again_with_the_same_bits(
+def test_a_method_that_kills_or_blocks_its_worker_is_left_out_and_the_others_keep_their_bits(
     tmp_path: Path,
     zoo: Registry,
     kdbench_plan: Callable[..., Any],

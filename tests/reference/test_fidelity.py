@@ -15,13 +15,9 @@ CASES = json.loads((Path(__file__).parent / "golden" / "fidelity.json").read_tex
 
 def _inputs(case):
     """Student logits, teacher logits and targets, drawn in this order from one numpy stream."""
-    stream, (rows, classes) = (
-        np.random.default_rng(case["seed"]),
-        (case["shapes"]["B"], case["shapes"]["K"]),
-    )
-    student, teacher = (
-        stream.standard_normal((rows, classes)) * case["logit_scale"] for _ in range(2)
-    )
+    stream = np.random.default_rng(case["seed"])
+    shape = rows, classes = case["shapes"]["B"], case["shapes"]["K"]
+    student, teacher = (stream.standard_normal(shape) * case["logit_scale"] for _ in range(2))
     target = stream.integers(0, classes, rows)
     drawn = {"student_logits": student, "teacher_logits": teacher, "targets": target.astype(float)}
     for name, values in drawn.items():
@@ -32,11 +28,8 @@ def _inputs(case):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
 def test_metrics_equal_the_golden_values(case):
     student, teacher, target = _inputs(case)
-    golden, ours, match = (
-        case["values"],
-        quality(student, target),
-        fidelity(student, teacher, target),
-    )
+    golden, ours = case["values"], quality(student, target)
+    match = fidelity(student, teacher, target)
     assert ours["accuracy"] == golden["student_accuracy"]
     assert quality(teacher, target)["accuracy"] == golden["teacher_accuracy"]
     assert ours["nll"] == pytest.approx(golden["nll"], rel=1e-9)
@@ -53,14 +46,11 @@ def test_accuracy_and_calibration_equal_torchmetrics(rows, classes, scale):
     stream = torch.Generator().manual_seed(rows)
     logits = torch.randn(rows, classes, generator=stream) * scale
     target = torch.randint(classes, (rows,), generator=stream)
-    logits[torch.arange(rows), target] += (
-        scale  # better than chance, so that all bins hold something
-    )
-    ours, kind, p = (
-        quality(logits, target),
-        {"num_classes": classes, "average": "micro"},
-        logits.softmax(1),
-    )
+    # better than chance, so that all bins hold something
+    logits[torch.arange(rows), target] += scale
+    ours = quality(logits, target)
+    kind = {"num_classes": classes, "average": "micro"}
+    p = logits.softmax(1)
     reference = classification.multiclass_calibration_error(
         p, target, num_classes=classes, n_bins=15, norm="l1"
     )

@@ -367,9 +367,8 @@ def test_all_views_are_drawn_equally_often():
     counts = torch.bincount(drawn.ids(0), minlength=drawn.per_row).double()
     expected = 20_000 / 18
     assert drawn.per_row == len(counts) == 18
-    assert (
-        (counts - expected) ** 2 / expected
-    ).sum() < 40.8  # chi-square, 17 degrees of freedom, p = 0.001
+    # chi-square, 17 degrees of freedom, p = 0.001
+    assert ((counts - expected) ** 2 / expected).sum() < 40.8
 
 
 def test_the_order_is_a_permutation_that_changes_with_the_epoch_and_the_seed():

@@ -13,8 +13,9 @@ from PIL import Image
 
 from kdbench.api import DataSet
 from kdbench.errors import DataError
-from kdbench_datasets import digits, hub, parquet, rows
+from kdbench_datasets import digits, hub, parquet
 from kdbench_datasets.digits import Digits
+from kdbench_datasets.files import content
 from kdbench_datasets.hub import CIFAR10, CIFAR100, MNIST, FashionMNIST, HubImages
 from kdbench_datasets.parquet import Parquet
 
@@ -29,9 +30,8 @@ def pixels(row, channels=3, height=4, width=5):
 
 def encoded(array, kind="PNG"):
     file = io.BytesIO()
-    Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(
-        file, kind, lossless=True
-    )
+    image = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
+    image.save(file, kind, lossless=True)
     return file.getvalue()
 
 
@@ -68,19 +68,10 @@ def root(tmp_path):
     """Nine training rows in two shards and three test rows of `Tiny`."""
     folder, columns = tmp_path / "root" / "tiny", {"image": "img", "label": "fine_label"}
     for shard, part in enumerate((range(5), range(5, 9))):
-        images = [encoded(pixels(row)) for row in part]
-        write(
-            folder / f"train-0000{shard}-of-00002.parquet",
-            images,
-            [row % 3 for row in part],
-            **columns,
-        )
-    write(
-        folder / "test.parquet",
-        [encoded(pixels(row)) for row in (20, 21, 22)],
-        [0, 1, 2],
-        **columns,
-    )
+        images, labels = [encoded(pixels(row)) for row in part], [row % 3 for row in part]
+        write(folder / f"train-0000{shard}-of-00002.parquet", images, labels, **columns)
+    images = [encoded(pixels(row)) for row in (20, 21, 22)]
+    write(folder / "test.parquet", images, [0, 1, 2], **columns)
     return tmp_path / "root"
 
 
@@ -114,9 +105,8 @@ def test_facts_agree_with_each_other(data):
 def test_cifar100_has_twenty_groups_of_five_classes():
     tree, names = CIFAR100().class_tree, CIFAR100().class_names
     assert np.bincount(tree).tolist() == [5] * 20
-    fish = {
-        name for name, group in zip(names, tree, strict=True) if group == tree[names.index("shark")]
-    }
+    shark = tree[names.index("shark")]
+    fish = {name for name, group in zip(names, tree, strict=True) if group == shark}
     assert fish == {"aquarium_fish", "flatfish", "ray", "shark", "trout"}
 
 
@@ -141,10 +131,8 @@ def test_the_digits_are_all_of_scikit_learns_and_no_row_twice():
 
     train, test = (Digits().load("", split) for split in ("train", "test"))
     both = np.concatenate([train.images(range(900)), test.images(range(897))]).reshape(-1, 64)
-    raw = load_digits().data
-    assert sorted(map(bytes, both)) == sorted(
-        map(bytes, np.floor(raw * 255 / 16 + 0.5).astype(np.uint8))
-    )
+    scaled = np.floor(load_digits().data * 255 / 16 + 0.5).astype(np.uint8)
+    assert sorted(map(bytes, both)) == sorted(map(bytes, scaled))
     assert len(set(map(bytes, both))) == len(both) == 1797
 
 
@@ -207,13 +195,8 @@ def test_the_digest_follows_the_content_not_the_place(root, tmp_path):
     shutil.copytree(root, tmp_path / "copy")
     assert Tiny().load(str(tmp_path / "copy"), "train").digest == digest
     file = tmp_path / "copy/tiny/train-00000-of-00002.parquet"
-    write(
-        file,
-        [encoded(pixels(row)) for row in range(1, 6)],
-        [0, 1, 2, 0, 1],
-        image="img",
-        label="fine_label",
-    )
+    images = [encoded(pixels(row)) for row in range(1, 6)]
+    write(file, images, [0, 1, 2, 0, 1], image="img", label="fine_label")
     assert Tiny().load(str(tmp_path / "copy"), "train").digest != digest
 
 
@@ -283,10 +266,8 @@ def test_prepare_fetches_each_missing_split_once(tmp_path, monkeypatch, root):
     assert fetched == [("someone/tiny", "train"), ("someone/tiny", "test")]
     train = Tiny().load(str(tmp_path / "new"), "train")
     assert np.array_equal(train.images(range(9)), np.stack([pixels(row) for row in range(9)]))
-    assert sorted(path.name for path in (tmp_path / "new/tiny").iterdir()) == [
-        "test.parquet",
-        "train.parquet",
-    ]
+    names = sorted(path.name for path in (tmp_path / "new/tiny").iterdir())
+    assert names == ["test.parquet", "train.parquet"]
 
 
 def test_prepare_without_a_network_says_what_to_do(tmp_path):
@@ -318,13 +299,8 @@ def test_a_truncated_file_is_named(root):
 def test_a_broken_image_is_named_by_its_row(root):
     images = [encoded(pixels(row)) for row in range(5)]
     file = root / "tiny/train-00000-of-00002.parquet"
-    write(
-        file,
-        [*images[:3], images[3][:60], images[4]],
-        [0, 1, 2, 0, 1],
-        image="img",
-        label="fine_label",
-    )
+    torn = [*images[:3], images[3][:60], images[4]]
+    write(file, torn, [0, 1, 2, 0, 1], image="img", label="fine_label")
     refused(root, "tiny: row 3 cannot be decoded")
     write(file, [*images[:4], None], [0, 1, 2, 0, 1], image="img", label="fine_label")
     refused(root, "tiny: row 4 has no image")
@@ -361,11 +337,8 @@ def test_a_class_without_a_training_row_is_refused(tmp_path):
 def test_the_facts_of_a_folder_are_read_from_it(folder):
     data = replace(dict(parquet.kdbench_datasets())["parquet"], path=str(folder))
     stacked = np.stack([pixels(row) for row in range(6)]) / 255
-    assert (data.num_classes, data.class_names, dict(data.sizes)) == (
-        3,
-        ("0", "1", "2"),
-        {"train": 6, "test": 3},
-    )
+    assert (data.num_classes, data.class_names) == (3, ("0", "1", "2"))
+    assert dict(data.sizes) == {"train": 6, "test": 3}
     assert (data.image_shape, data.flips, data.class_tree) == ((3, 4, 5), False, None)
     assert data.mean == pytest.approx(stacked.mean((0, 1, 2)), abs=1e-12)
     assert data.std == pytest.approx(stacked.std((0, 1, 2)), abs=1e-12)
@@ -385,19 +358,15 @@ def test_a_folder_that_datasets_wrote_is_read(tmp_path):
         {"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["a", "b"])}
     )
     for split in ("train", "test"):
-        cells = {
-            "picture": [Image.fromarray(pixels(row)) for row in range(4)],
-            "kind": [0, 1, 0, 1],
-        }
+        pictures = [Image.fromarray(pixels(row)) for row in range(4)]
+        cells = {"picture": pictures, "kind": [0, 1, 0, 1]}
         (tmp_path / "own").mkdir(exist_ok=True)
-        datasets.Dataset.from_dict(cells, features=features).to_parquet(
-            tmp_path / f"own/{split}.parquet"
-        )
+        table = datasets.Dataset.from_dict(cells, features=features)
+        table.to_parquet(tmp_path / f"own/{split}.parquet")
     data = Parquet(path=str(tmp_path / "own"))
     assert data.class_names == ("a", "b")
-    assert np.array_equal(
-        data.load("", "train").images(range(4)), np.stack([pixels(row) for row in range(4)])
-    )
+    expected = np.stack([pixels(row) for row in range(4)])
+    assert np.array_equal(data.load("", "train").images(range(4)), expected)
 
 
 def test_the_identity_is_name_and_content_never_the_path(folder, tmp_path):
@@ -473,6 +442,6 @@ def test_a_constant_channel_is_refused(folder):
 def test_a_rewritten_file_is_hashed_again(tmp_path):
     file = tmp_path / "a.parquet"
     file.write_bytes(b"one")
-    first = rows.content([file])
+    first = content([file])
     file.write_bytes(b"three")
-    assert rows.content([file]) != first
+    assert content([file]) != first

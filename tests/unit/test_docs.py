@@ -61,7 +61,7 @@ def test_the_method_in_the_readme_is_the_one_that_ships(kdbench_root: Path) -> N
     }
 
 
-def test_the_loss_in_the_tutorial_vanishes_for_a_student_with_the_teacher_s_logits_up_to_scale_and_shift(
+def test_the_loss_in_the_tutorial_vanishes_for_logits_equal_up_to_scale_and_shift(
     kdbench_root: Path,
 ) -> None:
     source = PYTHON.findall((kdbench_root / "docs" / "adding-a-method.md").read_text("utf-8"))[0]

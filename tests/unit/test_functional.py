@@ -51,11 +51,9 @@ def test_softened_kl_gives_gradients_to_student_teacher_and_temperature() -> Non
 
 
 def test_softened_kl_takes_one_temperature_a_row() -> None:
-    student, teacher, temperatures = (
-        logits(3, 4, 1),
-        logits(3, 4, 2),
-        torch.tensor([[1.0], [2.0], [5.0]]),
-    )
+    student = logits(3, 4, 1)
+    teacher = logits(3, 4, 2)
+    temperatures = torch.tensor([[1.0], [2.0], [5.0]])
     rows = [
         softened_kl(student[i : i + 1], teacher[i : i + 1], temperatures[i].item())
         for i in range(3)
@@ -70,10 +68,8 @@ def test_softened_kl_takes_one_temperature_a_row() -> None:
 def test_saturated_narrow_logits_give_finite_float32_losses_and_gradients(
     dtype: torch.dtype, classes: int
 ) -> None:
-    student, teacher = (
-        torch.full((2, classes), -200.0, dtype=dtype),
-        torch.full((2, classes), -200.0, dtype=dtype),
-    )
+    student = torch.full((2, classes), -200.0, dtype=dtype)
+    teacher = torch.full((2, classes), -200.0, dtype=dtype)
     student[:, 0], teacher[:, -1] = 200, 200
     student.requires_grad_()
     for loss in (

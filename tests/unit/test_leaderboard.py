@@ -30,35 +30,25 @@ SPEC = BoardSpec(suite="toy", title="Toy", baselines=("scratch", "kd"))
 
 
 def record(
-    method="kd",
-    seed=0,
-    accuracy=0.85,
-    *,
-    quiz=0.0,
-    status="ok",
-    created="2026-01-01T00:00:00Z",
-    **changes,
-):
+    method="kd", seed=0, accuracy=0.85, *,
+    quiz=0.0, status="ok", created="2026-01-01T00:00:00Z", **changes,
+):  # fmt: skip
     """A record that says `accuracy`; `changes` reach protocol, question, cost or record by name."""
     protocol = TrainingProtocol(
         epochs=60, batch_size=32, learning_rate=0.05, budget=changes.pop("budget", 1.0)
     )
+    trained = TeacherProtocol(**protocol.model_dump(), seed=changes.pop("teacher_seed", 0))
     question = Question(
         dataset=changes.pop("dataset", "digits"), teacher=changes.pop("teacher_name", "resnet8"),
         student="resnet8[width=0.5]", method=method,
         hyperparameters=changes.pop("hyperparameters", {"alpha": 0.9}),
-        teacher_protocol=TeacherProtocol(**protocol.model_dump(), seed=changes.pop("teacher_seed", 0)),
-        protocol=protocol, quiz=quiz, evaluation=Evaluation(**changes.pop("evaluation", {})),
-        seed=seed,
+        teacher_protocol=trained, protocol=protocol, quiz=quiz, seed=seed,
+        evaluation=Evaluation(**changes.pop("evaluation", {})),
     )  # fmt: skip
     here = {
-        "python": "3.12",
-        "torch": "2.11.0",
-        "timm": "1.0.20",
-        "kdbench": "0.1",
-        "device": "cpu",
-    }
-    here |= {"device_name": "a CPU", "capability": "AVX2", "threads": 1, "platform": "Linux x86_64"}
+        "python": "3.12", "torch": "2.11.0", "timm": "1.0.20", "kdbench": "0.1", "device": "cpu",
+        "device_name": "a CPU", "capability": "AVX2", "threads": 1, "platform": "Linux x86_64",
+    }  # fmt: skip
     cost = {
         "step_ms": 12.3, "parts_ms": {"student": 12.3}, "images_per_second": 2600.0,
         "overhead": 1.2, "overhead_interval": (1.1, 1.3), "rounds": 9, "teacher_passes": 1.0,
@@ -66,15 +56,24 @@ def record(
     }  # fmt: skip
     filled = {
         "rows": 180 if quiz else 200, "quality": {"accuracy": accuracy, "ece": 0.05, "nll": 0.4},
-        "fidelity": {"test": {"agreement": 0.9, "kl": 0.125}, "transfer": {"agreement": 0.95, "kl": 0.05}},
-        "teacher": Card(weights="ab" * 32, parameters=78042, multiply_adds=1_234_567, quality={"accuracy": 0.9694}),
-        "deployed": Deployed( network="resnet8", options={"width": 0.5}, weights="cd" * 32, parameters=19_770, multiply_adds=400_000, latency_ms=0.512, throughput=9876.7, ),
+        "fidelity": {
+            "test": {"agreement": 0.9, "kl": 0.125},
+            "transfer": {"agreement": 0.95, "kl": 0.05},
+        },
+        "teacher": Card(
+            weights="ab" * 32, parameters=78042, multiply_adds=1_234_567,
+            quality={"accuracy": 0.9694},
+        ),
+        "deployed": Deployed(
+            network="resnet8", options={"width": 0.5}, weights="cd" * 32, parameters=19_770,
+            multiply_adds=400_000, latency_ms=0.512, throughput=9876.7,
+        ),
         "cost": Cost(**cost | changes.pop("cost", {})),
     }  # fmt: skip
+    prints = Fingerprints(question=question.fingerprint, code="c" * 64, environment="e" * 64)
     return Record(
-        status=status, question=question, suite="toy",
+        status=status, question=question, suite="toy", fingerprints=prints,
         origin=Origin(distribution="kdbench", version="0.1"),
-        fingerprints=Fingerprints(question=question.fingerprint, code="c" * 64, environment="e" * 64),
         settings=changes.pop("settings", "paper"), created=created,
         environment=Environment(**here | changes.pop("environment", {})),
         **(filled if status == "ok" else {}) | changes,
@@ -124,17 +123,16 @@ def test_markdown_says_percent_points_and_intervals():
     ]  # fmt: skip
     assert "| **kd** " in text and "| **scratch** " in text
     assert (
-        "accuracy 96.94 %, 78,042 parameters, 1.23 M multiply-adds, weights abababababab (one teacher for all seeds)"
-        in text
+        "accuracy 96.94 %, 78,042 parameters, 1.23 M multiply-adds, weights abababababab "
+        "(one teacher for all seeds)" in text
     )
     assert "200 training rows; measured on the test split; seeds 0 to 2; protocol" in text
     assert (
-        "60 epochs of batch 32, SGD with momentum 0.9, weight decay 0, learning rate 0.05 falling along a cosine"
-        in text
+        "60 epochs of batch 32, SGD with momentum 0.9, weight decay 0, learning rate 0.05 "
+        "falling along a cosine" in text
     )
-    assert "a CPU (cpu, AVX2), 1 thread, Linux x86\\_64, torch 2.11.0" in text.replace(
-        "x86_64", "x86\\_64"
-    )
+    machine = "a CPU (cpu, AVX2), 1 thread, Linux x86\\_64, torch 2.11.0"
+    assert machine in text.replace("x86_64", "x86\\_64")
 
 
 def test_every_line_of_a_table_has_as_many_cells_as_its_header():
@@ -163,7 +161,9 @@ def test_the_same_records_give_the_same_bytes_in_any_order_locale_and_time_zone(
         json.dumps([item.model_dump(mode="json") for item in many]), "utf-8"
     )
     code = (
-        "import json, locale, pathlib, sys; from kdbench.leaderboard import *; from kdbench.record import Record\n"
+        "import json, locale, pathlib, sys\n"
+        "from kdbench.leaderboard import *\n"
+        "from kdbench.record import Record\n"
         "locale.setlocale(locale.LC_ALL, '')\n"
         "items = json.loads(pathlib.Path(sys.argv[1]).read_text('utf-8'))\n"
         "spec = BoardSpec(suite='toy', title='Toy', baselines=('scratch', 'kd'))\n"
@@ -178,13 +178,8 @@ def test_the_same_records_give_the_same_bytes_in_any_order_locale_and_time_zone(
         "PYTHONPATH": ":".join(sys.path),
         "PYTHONHASHSEED": "7",
     }
-    arguments = [
-        sys.executable,
-        "-c",
-        code,
-        str(tmp_path / "records.json"),
-        str(tmp_path / "board"),
-    ]
+    places = [str(tmp_path / "records.json"), str(tmp_path / "board")]
+    arguments = [sys.executable, "-c", code, *places]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -192,11 +187,8 @@ def test_the_same_records_give_the_same_bytes_in_any_order_locale_and_time_zone(
 def test_one_changed_byte_fails_the_check_and_names_the_line(tmp_path):
     board = build(records(), SPEC)
     paths = write(board, tmp_path)
-    assert sorted(path.name for path in paths) == [
-        "README.md",
-        "leaderboard.csv",
-        "leaderboard.json",
-    ]
+    names = sorted(path.name for path in paths)
+    assert names == ["README.md", "leaderboard.csv", "leaderboard.json"]
     assert check(board, tmp_path) == []
     content = bytearray((tmp_path / "leaderboard.csv").read_bytes())
     content[-3] ^= 1
@@ -205,9 +197,8 @@ def test_one_changed_byte_fails_the_check_and_names_the_line(tmp_path):
         "leaderboard.csv differs from what the records give, first at line 4"
     ]
     (tmp_path / "README.md").unlink()
-    (tmp_path / "leaderboard.json").write_bytes(
-        (tmp_path / "leaderboard.json").read_bytes() + b"\n"
-    )
+    longer = (tmp_path / "leaderboard.json").read_bytes() + b"\n"
+    (tmp_path / "leaderboard.json").write_bytes(longer)
     assert check(board, tmp_path) == [
         "README.md is missing",
         "leaderboard.csv differs from what the records give, first at line 4",
@@ -239,22 +230,21 @@ def test_a_row_without_all_seeds_is_listed_with_its_holes_and_failures_and_not_r
 
 
 def test_gains_over_a_baseline_with_holes_are_not_computed():
-    board = build(
-        [
-            item
-            for item in records()
-            if (item.question.method, item.question.seed) != ("scratch", 1)
-        ],
-        SPEC,
-    )
+    asked = [(item, item.question) for item in records()]
+    some = [item for item, ask in asked if (ask.method, ask.seed) != ("scratch", 1)]
+    board = build(some, SPEC)
     assert all("scratch" not in row.gains for row in only(board).rows)
     assert set(named(only(board))["dkd"].gains) == {"kd"}
 
 
 def test_expected_methods_pairs_and_seeds_that_were_never_tried_are_named():
-    spec = SPEC.model_copy(
-        update={"datasets": ("digits",), "pairs": ("resnet8:resnet8[width=0.5]", "resnet8:resnet8[width=.25]"), "methods": ("scratch", "kd", "dkd", "at"), "seeds": (0, 1, 2, 3)},
-    )  # fmt: skip
+    axes = {
+        "datasets": ("digits",),
+        "pairs": ("resnet8:resnet8[width=0.5]", "resnet8:resnet8[width=.25]"),
+        "methods": ("scratch", "kd", "dkd", "at"),
+        "seeds": (0, 1, 2, 3),
+    }
+    spec = SPEC.model_copy(update=axes)
     board = build(records(), spec)
     gaps = {gap.name: (gap.done, gap.missing) for gap in only(board).gaps}
     assert gaps["at"] == ((), tuple((seed, "no record") for seed in range(4)))
@@ -398,23 +388,20 @@ def test_a_teacher_that_was_trained_twice_is_told():
     other = Card(weights="ef" * 32, parameters=1, multiply_adds=1, quality={})
     known = [*records({"scratch": (0.8, 0.8)}), record("kd", 0), record("kd", 1, teacher=other)]
     assert "2 trainings of the same teacher" in only(build(known, SPEC)).remarks[0]
-    assert (
-        only(
-            build(
-                [
-                    record("kd", 0, teacher_seed="trial"),
-                    record("kd", 1, teacher=other, teacher_seed="trial"),
-                ]
-            )
-        ).remarks
-        == ()
-    )
+    apart = [
+        record("kd", 0, teacher_seed="trial"),
+        record("kd", 1, teacher=other, teacher_seed="trial"),
+    ]
+    assert only(build(apart)).remarks == ()
 
 
 def test_a_row_more_than_five_points_below_the_first_baseline_needs_a_note(tmp_path):
     known = records({"scratch": (0.80, 0.80), "fsp": (0.70, 0.70), "vid": (0.75, 0.75)})
     board = build(known, SPEC)
-    told = "fsp is 10.00 points below scratch (digits: resnet8 teaches resnet8[width=0.5]) and no note explains it"
+    told = (
+        "fsp is 10.00 points below scratch (digits: resnet8 teaches resnet8[width=0.5]) "
+        "and no note explains it"
+    )
     assert unexplained(board) == [told]
     write(board, tmp_path)
     assert check(board, tmp_path) == [told]

@@ -52,10 +52,8 @@ def _images(rows=7):
 
 def test_sweep_gives_every_row_in_order_and_the_ragged_last_batch():
     network = _Network()
-    whole, parts = (
-        sweep(network, _images(), batch_size=1000),
-        sweep(network, _images(), batch_size=3),
-    )
+    whole = sweep(network, _images(), batch_size=1000)
+    parts = sweep(network, _images(), batch_size=3)
     assert [rows for rows, *_ in network.calls] == [7, 3, 3, 1]
     torch.testing.assert_close(whole.logits, parts.logits)
     torch.testing.assert_close(
@@ -218,11 +216,8 @@ def test_bins_of_the_calibration_error_are_closed_on_the_right():
 
 
 def test_metrics_do_not_depend_on_the_order_of_rows():
-    student, teacher, target = (
-        _logits().round(),
-        _logits(seed=4),
-        _target(),
-    )  # rounded: ties in confidence
+    student = _logits().round()  # ties in confidence
+    teacher, target = _logits(seed=4), _target()
     order = torch.randperm(37, generator=torch.Generator().manual_seed(9))
     there = quality(student, target) | fidelity(student, teacher, target)
     back = quality(student[order], target[order]) | fidelity(

@@ -157,7 +157,16 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
 
 @pytest.mark.parametrize(
     ("make", "field", "value"),
-    [ (KD, "temperature", 0), (KD, "temperature", math.inf), (KD, "temperature", math.nan), (KD, "temperature", "4"), (KD, "alpha", 1.5), (KD, "alpha", -0.1), (KD, "alpha", True), (AT, "weight", -1), (AT, "power", 0), (AT, "power", 2.0), (FitNet, "weight", -1), (FitNet, "hint", -1), (RCO, "anchors", 0), (RCO, "alpha", 2), (RCO, "temperature", -4), (MetaDistil, "quiz", 0), (MetaDistil, "quiz", 1), (MetaDistil, "teacher_start", 1.1), (MetaDistil, "pilot_rate", -1), (MetaDistil, "teacher_rate", -1), (MetaDistil, "temperature", 0), (MetaDistil, "alpha", 1.01), ],
+    [
+        (KD, "temperature", 0), (KD, "temperature", math.inf), (KD, "temperature", math.nan),
+        (KD, "temperature", "4"), (KD, "alpha", 1.5), (KD, "alpha", -0.1), (KD, "alpha", True),
+        (AT, "weight", -1), (AT, "power", 0), (AT, "power", 2.0),
+        (FitNet, "weight", -1), (FitNet, "hint", -1),
+        (RCO, "anchors", 0), (RCO, "alpha", 2), (RCO, "temperature", -4),
+        (MetaDistil, "quiz", 0), (MetaDistil, "quiz", 1), (MetaDistil, "teacher_start", 1.1),
+        (MetaDistil, "pilot_rate", -1), (MetaDistil, "teacher_rate", -1),
+        (MetaDistil, "temperature", 0), (MetaDistil, "alpha", 1.01),
+    ],
 )  # fmt: skip
 def test_a_hyperparameter_out_of_range_is_a_usage_error_with_field_value_and_range(
     make: Callable[..., Method], field: str, value: object
@@ -170,7 +179,11 @@ def test_a_hyperparameter_out_of_range_is_a_usage_error_with_field_value_and_ran
 
 @pytest.mark.parametrize(
     "make",
-    [ lambda: KD(temperature=2, alpha=0), lambda: KD(alpha=1), lambda: AT(weight=0, power=1), lambda: RCO(anchors=1), lambda: FitNet(weight=0, hint=0), lambda: MetaDistil(pilot_rate=0, teacher_rate=0, teacher_start=1), ],
+    [
+        lambda: KD(temperature=2, alpha=0), lambda: KD(alpha=1), lambda: AT(weight=0, power=1),
+        lambda: RCO(anchors=1), lambda: FitNet(weight=0, hint=0),
+        lambda: MetaDistil(pilot_rate=0, teacher_rate=0, teacher_start=1),
+    ],
 )  # fmt: skip
 def test_the_closed_ends_of_ranges_are_allowed(make: Callable[[], Method]) -> None:
     make()
@@ -337,7 +350,12 @@ def test_saturated_narrow_outputs_of_a_ragged_batch_give_finite_float32_losses(
 
 @pytest.mark.parametrize(
     ("student", "teacher"),
-    [ ((8, 16, 16), (12, 8, 8)), ((8, 8, 8), (12, 16, 16)), ((8, 8, 8), (12, 8, 8)), ((8, 8, 8), (12, 7, 5)), ((8, 32, 32), (12, 4, 4)), ((8, 4, 4), (12, 14, 14)), ((8, 16, 4), (12, 4, 16)), ((8, 1, 1), (12, 1, 1)), ((8, 2, 2), (12, 1, 1)), ((3, 56, 56), (4, 14, 14)), ((8, 16, 8), (12, 8, 8)), ((8, 7, 7), (12, 8, 8)), ],
+    [
+        ((8, 16, 16), (12, 8, 8)), ((8, 8, 8), (12, 16, 16)), ((8, 8, 8), (12, 8, 8)),
+        ((8, 8, 8), (12, 7, 5)), ((8, 32, 32), (12, 4, 4)), ((8, 4, 4), (12, 14, 14)),
+        ((8, 16, 4), (12, 4, 16)), ((8, 1, 1), (12, 1, 1)), ((8, 2, 2), (12, 1, 1)),
+        ((3, 56, 56), (4, 14, 14)), ((8, 16, 8), (12, 8, 8)), ((8, 7, 7), (12, 8, 8)),
+    ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["map", "tokens"])
 def test_fitnet_s_regressor_gives_the_teacher_s_shape_from_any_and_is_trained(
@@ -422,10 +440,8 @@ def lesson_of(student: nn.Module, teacher: nn.Module, pilot_rate: float = 0.5) -
 
 @pytest.mark.parametrize("between", sorted(BETWEEN))
 def test_the_meta_gradient_is_the_slope_of_the_quiz_loss(between: str) -> None:
-    student, teacher = (
-        Net(BETWEEN[between](), seed=1).train(),
-        Net(BETWEEN[between](), seed=2).eval(),
-    )
+    student = Net(BETWEEN[between](), seed=1).train()
+    teacher = Net(BETWEEN[between](), seed=2).eval()
     torch.manual_seed(3)
     gradients = lesson_of(student, teacher).gradients
     directions = [torch.randn_like(weight) for weight in teacher.parameters()]

@@ -264,9 +264,8 @@ def test_a_plugin_that_hangs_is_stopped_and_its_line_named(tmp_path: Path) -> No
         with pytest.raises(Died, match=r"hangs\.py:3: no answer for 2 s"):
             child.ask({"do": "load", "source": source}, 2.0)
         path.write_text("print('noise')\n")
-        assert (
-            child.ask({"do": "load", "source": source}, 60.0) == []
-        )  # and another child is there for the rest
+        # another child is there for the rest
+        assert child.ask({"do": "load", "source": source}, 60.0) == []
 
 
 DATA = """
@@ -315,9 +314,8 @@ def test_a_users_own_data_are_named_by_content_and_never_by_path(tmp_path: Path)
     data.write_text("8")
     assert registry.dataset(spec, "") is facts  # one plan, one answer
     later = scan(files=[plugin], blocked=["official"])
-    assert (
-        later.dataset(spec, "").name == "own[data=birds@8888888888888888,flips=true]"
-    )  # but never from the index
+    # but never from the index
+    assert later.dataset(spec, "").name == "own[data=birds@8888888888888888,flips=true]"
     data.unlink()
     with pytest.raises(DataError) as error:
         scan(files=[plugin], blocked=["official"]).dataset(spec, "")

@@ -1,0 +1,260 @@
+"""From a cohort to its records: what they hold, which split was read, and what a step cost."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from kdbench.cohort import rig
+from kdbench.cohort.outcome import blame, status_of, strip_paths
+from kdbench.data import split as splits
+from kdbench.errors import ContractError, Unsupported
+from kdbench.registry import Source
+from kdbench.teacher import open_teacher
+from kdbench.train import Diverged
+
+Planned = Callable[..., Any]
+ALL = ["scratch", "kd", "fitnet", "at", "rco", "metadistil"]
+VALIDATING = {"teacher": {"rows": 600}, "evaluation": {"validation_rows": 300, "split": "validation"}}
+
+
+# Records --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def _records() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+def records(_records: dict[str, Any], kdbench_plan: Planned, kdbench_answer: Any) -> dict[str, Any]:
+    """Records of every method, made once for this module."""
+    if not _records:
+        _records.update(kdbench_answer(*kdbench_plan(methods=ALL).cohorts))
+    return _records
+
+
+def test_a_record_holds_all_that_the_boards_need(records: dict[str, Any]) -> None:
+    for record in records.values():
+        assert (record.status, record.failure) == ("ok", None)
+        assert 0 <= record.quality["accuracy"] <= 1
+        assert record.fidelity.keys() == {"test", "transfer"}
+        assert len(record.per_class) == 10
+        assert record.losses
+        assert record.teacher
+        assert record.deployed.parameters < record.teacher.parameters
+        assert record.cost.valid
+        assert record.seconds.keys() == {"setup", "train", "measure", "cost", "trial"}
+        assert "/" not in record.model_dump_json(exclude={"created", "environment", "settings"})
+    assert {name: record.rows for name, record in records.items() if "quiz" in name} == dict.fromkeys(
+        ["scratch quiz 0.1", "kd quiz 0.1", "metadistil quiz 0.1"], 86
+    )
+    assert records["kd"].rows == 96
+    assert records["scratch"].cost.teacher_passes == 0
+    assert records["fitnet"].cost.training_parameters > 0 == records["kd"].cost.training_parameters
+
+
+def test_the_deployed_weights_and_logits_are_kept_by_content_and_say_what_the_record_says(
+    records: dict[str, Any], kdbench_bench: Any, kdbench_plan: Planned
+) -> None:
+    (cohort,) = kdbench_plan(methods=["fitnet"]).cohorts
+    test = kdbench_bench.data(cohort, "").test
+    record = records["fitnet"]
+    path = kdbench_bench.store.artifact(record.deployed.weights)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == record.deployed.weights
+    network = timm.create_model(record.deployed.network, **record.deployed.options)
+    network.load_state_dict(load_file(path), strict=True)
+    facts = cohort.dataset
+    pixels = (test.images.float() / 255 - facts.mean[0]) / facts.std[0]
+    with torch.no_grad():
+        logits = network.eval()(pixels)
+    kept = load_file(kdbench_bench.store.artifact(record.logits))["logits"]
+    torch.testing.assert_close(logits, kept, rtol=1e-4, atol=1e-5)
+    accuracy = float((kept.argmax(1) == test.labels).double().mean())
+    assert record.quality["accuracy"] == pytest.approx(accuracy)
+
+
+def test_the_teacher_is_the_same_to_the_bit_after_a_cohort_with_every_method(
+    records: dict[str, Any], kdbench_bench: Any, kdbench_plan: Planned
+) -> None:
+    (cohort,) = kdbench_plan(methods=["kd"]).cohorts
+    teacher = open_teacher(cohort.teachers, set(), kdbench_bench.cache, torch.device("cpu"))
+    assert {record.teacher.weights for record in records.values()} == {teacher.weights}
+
+
+def test_a_teacher_that_moved_costs_the_cohort_its_records(
+    kdbench_plan: Planned, kdbench_answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = rig.Rig.runner
+
+    def meddling(self: Any, chosen: Any) -> Any:
+        next(self.teacher.parameters()).data.mul_(1.01)
+        return real(self, chosen)
+
+    monkeypatch.setattr(rig.Rig, "runner", meddling)
+    with pytest.raises(Exception, match="moved during the cohort"):
+        kdbench_answer(*kdbench_plan(methods=["kd"]).cohorts)
+
+
+# Splits ---------------------------------------------------------------------------------------------------------
+
+
+def test_while_a_protocol_is_chosen_the_test_split_is_never_opened(
+    tmp_path: Path, kdbench_plan: Planned, kdbench_answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, real = set(), splits.open_split
+
+    def guarded(dataset: Any, name: str, root: str, cache: Path, split: Any, rows: Any = None) -> Any:
+        assert split != "test", "the test split was opened"
+        opened.add(split)
+        return real(dataset, name, root, cache, split, rows)
+
+    monkeypatch.setattr(splits, "open_split", guarded)
+    from kdbench.cohort import Workbench
+    from kdbench.record import Store
+
+    bench = Workbench(tmp_path, Store(tmp_path / "store"), torch.device("cpu"))
+    (cohort,) = kdbench_plan(methods=["kd"], **VALIDATING).cohorts
+    record = kdbench_answer(cohort, bench=bench)["kd"]
+    assert opened == {"train"}
+    assert record.fidelity.keys() == {"validation", "transfer"}
+    assert 0 < record.quality["accuracy"] <= 1
+    (asked,) = kdbench_plan(methods=["kd"]).cohorts
+    with pytest.raises(AssertionError, match="the test split was opened"):
+        kdbench_answer(asked, bench=bench)
+
+
+def test_a_learning_curve_has_its_points_at_equal_shares_and_changes_no_bits(
+    kdbench_plan: Planned, kdbench_answer: Any
+) -> None:
+    def answer(curve: int) -> Any:
+        asked = {"validation_rows": 100, "curve": curve}
+        made = kdbench_plan(methods=["scratch", "kd"], teacher={"rows": 600}, evaluation=asked)
+        return kdbench_answer(*made.cohorts)
+
+    plain, drawn = answer(0), answer(4)
+    for name, record in drawn.items():
+        assert [share for share, _ in record.curve] == [0.25, 0.5, 0.75, 1.0]
+        assert all(point.keys() == {"accuracy", "nll", "agreement", "kl"} for _, point in record.curve)
+        assert plain[name].curve == ()
+        assert record.deployed.weights == plain[name].deployed.weights
+        assert record.question.fingerprint != plain[name].question.fingerprint
+
+
+def test_the_last_point_of_the_curve_is_the_deployed_student(
+    kdbench_plan: Planned, kdbench_answer: Any
+) -> None:
+    asked = {**VALIDATING, "evaluation": {**VALIDATING["evaluation"], "curve": 1}}
+    record = kdbench_answer(*kdbench_plan(methods=["kd"], **asked).cohorts)["kd"]
+    (point,) = record.curve
+    assert point[1]["accuracy"] == record.quality["accuracy"]
+    assert point[1]["kl"] == record.fidelity["validation"]["kl"]
+
+
+# Cost -----------------------------------------------------------------------------------------------------------
+
+
+def test_overheads_are_against_the_baseline_of_the_own_cohort(records: dict[str, Any]) -> None:
+    assert records["scratch"].cost.overhead == records["scratch quiz 0.1"].cost.overhead == 1
+    for record in records.values():
+        assert record.cost.overhead > 0
+        assert record.cost.step_ms > 0
+        assert record.cost.parts_ms.keys() == {"data", "teacher", "student", "loss", "backward", "update"}
+    assert records["metadistil quiz 0.1"].cost.overhead > 1
+
+
+def test_when_the_baseline_is_answered_a_later_cohort_is_timed_against_a_fresh_one(
+    records: dict[str, Any], kdbench_plan: Planned, kdbench_answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = [records["scratch"]]
+    (work,) = kdbench_plan(methods=["scratch", "kd"], records=known).work()
+    assert [trial.spec.name for trial in work.trials] == ["kd"]
+    timed: list[list[str]] = []
+    real = rig.interleave
+
+    def spying(runners: Any, *arguments: Any, **options: Any) -> Any:
+        timed.append([*runners])
+        return real(runners, *arguments, **options)
+
+    monkeypatch.setattr(rig, "interleave", spying)
+    found = kdbench_answer(work)
+    assert [*found] == ["kd"]
+    assert timed == [["scratch", "kd"]]
+    assert found["kd"].cost.overhead > 0
+    assert found["kd"].deployed.weights == records["kd"].deployed.weights
+
+
+def test_without_a_baseline_there_is_a_cost_and_no_overhead(
+    kdbench_plan: Planned, kdbench_answer: Any
+) -> None:
+    made = kdbench_plan(methods=["kd"], scoring={"baselines": ()})
+    cost = kdbench_answer(*made.cohorts)["kd"].cost
+    assert cost.step_ms > 0
+    assert cost.overhead is None
+
+
+# What a method cannot have --------------------------------------------------------------------------------------
+
+
+def test_a_pair_that_a_method_cannot_do_is_unsupported_and_the_others_run(
+    kdbench_plan: Planned, kdbench_answer: Any
+) -> None:
+    pair = "2*resnet8[width=0.25]:resnet8[width=0.25]"
+    methods = ["kd", "fitnet", "metadistil", "rco", "rco[anchors=3]"]
+    found = kdbench_answer(*kdbench_plan(methods=methods, pairs=[pair]).cohorts)
+    assert {name: record.status for name, record in found.items()} == {
+        "kd": "ok", "fitnet": "unsupported", "rco": "ok", "rco[anchors=3]": "unsupported",
+        "scratch quiz 0.1": "ok", "kd quiz 0.1": "ok", "metadistil quiz 0.1": "unsupported",
+    }  # fmt: skip
+    assert "no anchor at 0.333333" in found["rco[anchors=3]"].failure.message
+    assert "ensemble" in found["metadistil quiz 0.1"].failure.message
+
+
+# Failures -------------------------------------------------------------------------------------------------------
+
+
+def test_each_kind_of_exception_has_its_status() -> None:
+    assert status_of(Unsupported("x")) == "unsupported"
+    assert status_of(Diverged("x")) == "diverged"
+    assert status_of(MemoryError()) == status_of(torch.OutOfMemoryError()) == "oom"
+    assert status_of(ContractError("x")) == status_of(ZeroDivisionError()) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("text", "stripped"),
+    [
+        ("no file /home/me/data/x.bin here", "no file x.bin here"),
+        ("PosixPath('/home/me/x')", "PosixPath('x')"),
+        ("open(/a/b/c.txt): a/b stays, 1/2 too", "open(c.txt): a/b stays, 1/2 too"),
+        ("file:///home/me/x.py", "file://x.py"),
+        ('"/root/a/b.py", line 3', '"b.py", line 3'),
+    ],
+)
+def test_paths_of_this_machine_are_cut_to_their_last_part(text: str, stripped: str) -> None:
+    assert strip_paths(text) == stripped
+
+
+def test_blame_names_the_plugin_s_own_last_line_and_not_a_file_of_the_same_name(
+    tmp_path: Path,
+) -> None:
+    def source(folder: str) -> Source:
+        file = tmp_path / folder / "method.py"
+        return Source("mine", "file", "m", str(file), "method.py", "1", "0" * 64)
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    Path(source("a").path).write_text("\n\ndef deep():\n    raise KeyError('k')\n\ndef go():\n    deep()\n")
+    Path(source("b").path).write_text("def call(go):\n    go()\n")
+    spaces: list[dict[str, Any]] = [{}, {}]
+    for folder, space in zip("ab", spaces, strict=True):
+        path = source(folder).path
+        exec(compile(Path(path).read_text(), path, "exec"), space)
+    with pytest.raises(KeyError) as caught:
+        spaces[1]["call"](spaces[0]["go"])
+    assert blame(caught.value, source("a")) == "mine (method.py, line 4): KeyError: 'k'"
+    assert blame(caught.value, source("b")) == "mine (method.py, line 2): KeyError: 'k'"

@@ -1,0 +1,275 @@
+"""Plans: every question once, each kind of stream a cohort, one teacher for all that can share it, no torch."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdbench.errors import UsageError
+from kdbench.plan import Plan
+from kdbench.record import Environment, Record
+
+Planned = Callable[..., Plan]
+HERE = Environment(
+    python="3", torch="2", timm="1", kdbench="0", device="cpu", device_name="x", capability="y", threads=1, platform="z"
+)  # fmt: skip
+
+
+def answered(trial: Any, status: str = "ok", **fields: Any) -> Record:
+    found: Record = trial.record("digits", status, HERE, **fields)
+    return found
+
+
+# Cohorts --------------------------------------------------------------------------------------------------------
+
+
+def test_methods_that_share_a_stream_are_one_cohort_a_pair_and_seed(kdbench_plan: Planned) -> None:
+    pairs = ["resnet8:resnet8[width=0.5]", "resnet8:resnet8[width=0.25]"]
+    made = kdbench_plan(methods=["scratch", "kd", "rco"], pairs=pairs, seeds=[0, 1])
+    assert [(str(c.pair), c.seed) for c in made.cohorts] == [(p, s) for p in pairs for s in (0, 1)]
+    assert {c.quiz for c in made.cohorts} == {0.0}
+    assert [t.spec.name for t in made.cohorts[0].trials] == ["scratch", "kd", "rco"]
+    assert len({t.question.fingerprint for t in made.trials}) == len(made.trials) == 12
+
+
+def test_a_method_that_holds_out_a_quiz_has_a_cohort_with_the_baselines_as_twins(
+    kdbench_plan: Planned,
+) -> None:
+    whole, quiz = kdbench_plan(methods=["scratch", "metadistil", "at", "kd"]).cohorts
+    assert [t.spec.name for t in whole.trials] == ["scratch", "at", "kd"]
+    assert [t.spec.name for t in quiz.trials] == ["scratch", "kd", "metadistil"]
+    assert (whole.quiz, quiz.quiz) == (0.0, 0.1)
+    assert whole.stream_rows - quiz.stream_rows == round(0.1 * whole.stream_rows)
+    twin, original = quiz.trials[0].question, whole.trials[0].question
+    assert twin.quiz == 0.1
+    assert twin.fingerprint != original.fingerprint
+    assert quiz.yardstick
+    assert quiz.yardstick.question == twin
+
+
+def test_a_quiz_method_chosen_alone_brings_its_baselines_and_no_other_cohort(
+    kdbench_plan: Planned,
+) -> None:
+    (alone,) = kdbench_plan(methods=["metadistil"]).cohorts
+    assert [t.spec.name for t in alone.trials] == ["scratch", "kd", "metadistil"]
+    shares = kdbench_plan(methods=["metadistil[quiz=0.2]", "metadistil"]).cohorts
+    assert [c.quiz for c in shares] == [0.2, 0.1]
+
+
+def test_what_is_asked_twice_is_asked_once(kdbench_plan: Planned) -> None:
+    made = kdbench_plan(
+        methods=["kd", "kd[temperature=4.0]", "kd", "kd[alpha=0.5]"],
+        pairs=["resnet8:resnet8[width=0.5]", " resnet8:resnet8[ width=.5 ] "],
+        seeds=[0, 0],
+        datasets=["digits", "digits[]"],
+    )
+    (cohort,) = made.cohorts
+    assert [(str(t.spec), t.settings) for t in cohort.trials] == [
+        ("kd", "paper"), ("kd[alpha=0.5]", "set by hand"),
+    ]  # fmt: skip
+
+
+def test_the_yardstick_is_the_first_baseline_also_where_it_is_not_asked_for(
+    kdbench_plan: Planned,
+) -> None:
+    (cohort,) = kdbench_plan(methods=["at"]).cohorts
+    assert cohort.yardstick
+    assert cohort.yardstick.spec.name == "scratch"
+    (bare,) = kdbench_plan(methods=["at"], scoring={"baselines": ()}).cohorts
+    assert bare.yardstick is None
+
+
+# States ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("ok", "answered"), ("diverged", "failed"), ("failed", "failed"), ("oom", "failed"), ("unsupported", "failed"),
+        ("timeout", "open"), ("crashed", "open"), ("interrupted", "open"),
+    ],
+)  # fmt: skip
+def test_a_trial_s_state_is_what_its_records_say(
+    status: str, state: str, kdbench_plan: Planned
+) -> None:
+    (trial,) = kdbench_plan(methods=["kd"]).trials
+    assert (trial.state, trial.attempts) == ("open", 0)
+    made = kdbench_plan(methods=["kd"], records=[answered(trial, status)])
+    assert (made.trials[0].state, made.trials[0].attempts) == (state, 1)
+    assert answered(made.trials[0]).attempt == 2
+    assert len(made.work()) == (state == "open")
+    assert len(made.work(retry=True)) == (state != "answered")
+
+
+def test_an_answer_outweighs_failures_and_other_code_makes_it_stale(kdbench_plan: Planned) -> None:
+    (trial,) = kdbench_plan(methods=["kd"]).trials
+    good, bad = answered(trial), answered(trial, "failed")
+    assert kdbench_plan(methods=["kd"], records=[bad, good, bad]).trials[0].state == "answered"
+    prints = good.fingerprints.model_copy(update={"code": "0" * 64})
+    old = good.model_copy(update={"fingerprints": prints})
+    stale = kdbench_plan(methods=["kd"], records=[old])
+    assert stale.trials[0].state == "stale"
+    assert len(stale.work()) == 1
+    assert kdbench_plan(methods=["kd"], records=[old, bad]).trials[0].state == "failed"
+
+
+def test_the_work_is_cohorts_with_open_trials_and_only_those(kdbench_plan: Planned) -> None:
+    first = kdbench_plan(methods=["scratch", "kd"], seeds=[0, 1])
+    records = [answered(t) for t in first.trials if (t.spec.name, t.question.seed) != ("kd", 1)]
+    (left,) = kdbench_plan(methods=["scratch", "kd"], seeds=[0, 1], records=records).work()
+    assert [(t.spec.name, t.question.seed) for t in left.trials] == [("kd", 1)]
+
+
+# Teachers -------------------------------------------------------------------------------------------------------
+
+
+def test_one_teacher_serves_all_cohorts_unless_each_seed_has_its_own(kdbench_plan: Planned) -> None:
+    axes = {"methods": ["kd", "metadistil"], "seeds": [0, 1, 2]}
+    shared = kdbench_plan(**axes)
+    assert len(shared.cohorts) == 6
+    assert len(shared.teachers(shared.cohorts)) == 1
+    own = kdbench_plan(**axes, teacher={"seed": "trial"})
+    jobs = own.teachers(own.cohorts)
+    assert [job.protocol.seed for job in jobs if job.protocol] == [0, 1, 2]
+    assert shared.trials[0].question.fingerprint != own.trials[0].question.fingerprint
+
+
+def test_the_members_of_an_ensemble_are_distinct_and_shared_where_they_are_the_same(
+    kdbench_plan: Planned,
+) -> None:
+    made = kdbench_plan(
+        methods=["kd"], pairs=["3*resnet8:resnet8[width=0.25]", "resnet8:resnet8[width=0.25]"]
+    )
+    members, single = made.cohorts[0].teachers, made.cohorts[1].teachers
+    assert len({job.key for job in members}) == 3
+    assert single[0].key == members[0].key
+    assert len(made.teachers(made.cohorts)) == 3
+    assert made.trials[0].question.teacher == "3*resnet8"
+    later = kdbench_plan(methods=["kd"], pairs=["3*resnet8:resnet8"], teacher={"seed": 1})
+    assert not {job.key for job in members} & {job.key for job in later.cohorts[0].teachers}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pairs": ["resnet8[width=2]:resnet8"]}, {"steps": 9}, {"teacher": {"rows": 500}}, {"teacher": {"seed": 1}},
+        {"evaluation": {"validation_rows": 10}, "teacher": {"rows": 800}},
+    ],
+)  # fmt: skip
+def test_whatever_decides_a_teacher_s_weights_is_in_its_key(
+    change: dict[str, Any], kdbench_plan: Planned
+) -> None:
+    def key(**changes: Any) -> str:
+        made = kdbench_plan(methods=["kd"], **changes)
+        return made.cohorts[0].teachers[0].key
+
+    assert key() == key()
+    assert key(**change) != key()
+
+
+def test_a_checkpoint_stands_in_a_question_by_name_and_content_and_never_by_path(
+    tmp_path: Path, kdbench_plan: Planned
+) -> None:
+    def plan_with(content: bytes, folder: str) -> Plan:
+        file = tmp_path / folder / "mine.safetensors"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        pair = f"resnet8[checkpoint={file}]:resnet8[checkpoint={file},width=0.25]"
+        return kdbench_plan(methods=["kd"], pairs=[pair])
+
+    first, moved, other = plan_with(b"1", "a"), plan_with(b"1", "b"), plan_with(b"2", "a")
+    question = first.trials[0].question
+    assert question.teacher.startswith("resnet8[checkpoint=mine.safetensors@")
+    assert question.student.startswith("resnet8[checkpoint=mine.safetensors@")
+    assert question.teacher_protocol is None
+    assert str(tmp_path) not in answered(first.trials[0]).model_dump_json()
+    assert moved.trials[0].question == question
+    assert other.trials[0].question.fingerprint != question.fingerprint
+    (job,) = first.cohorts[0].teachers
+    assert job.protocol is None
+    assert str(tmp_path) in str(job.given)
+
+
+def test_given_weights_must_be_there_and_cannot_be_repeated(
+    tmp_path: Path, kdbench_plan: Planned
+) -> None:
+    with pytest.raises(UsageError, match="cannot read checkpoint"):
+        kdbench_plan(methods=["kd"], pairs=[f"resnet8[checkpoint={tmp_path}/none.pt]:resnet8"])
+    with pytest.raises(UsageError, match="repeats given weights"):
+        kdbench_plan(methods=["kd"], pairs=["2*resnet18[pretrained=true]:resnet8"])
+
+
+# Refusals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"train": {"rows": 901}}, UsageError, r"\[train\] rows = 901 is too many"),
+        ({"teacher": {"rows": 901}}, UsageError, r"\[teacher\] rows = 901 is too many"),
+        ({"train": {"rows": 1}}, UsageError, "give no batch"),
+        ({"train": {"flip": True}}, UsageError, r"\[train\] flip = true is not allowed"),
+        ({"teacher": {"flip": True}}, UsageError, r"\[teacher\] flip = true is not allowed"),
+        ({"evaluation": {"validation_rows": 1}}, UsageError, "digits has 899 training rows here"),
+        ({"methods": ["kdd"]}, UsageError, "did you mean 'kd'?"),
+        ({"methods": ["kd[temprature=2]"]}, UsageError, "did you mean 'temperature'?"),
+        ({"methods": ["kd[temperature=-1]"]}, UsageError, "temperature"),
+        ({"methods": ["kd[temperature=hot]"]}, UsageError, "not possible"),
+        ({"datasets": ["digit"]}, UsageError, "did you mean 'digits'?"),
+        ({"pairs": ["resnet8:resnet9000"]}, UsageError, "unknown network 'resnet9000'"),
+        ({"pairs": ["resnet8888:resnet8"]}, UsageError, "unknown network 'resnet8888'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(
+    changes: dict[str, Any], error: type[Exception], said: str, kdbench_plan: Planned
+) -> None:
+    with pytest.raises(error, match=said):
+        kdbench_plan(**{"methods": ["kd"], **changes})
+
+
+def test_all_rows_are_the_transfer_set_where_none_are_named(kdbench_plan: Planned) -> None:
+    made = kdbench_plan(
+        methods=["metadistil"],
+        train={"rows": None},
+        teacher={"rows": 800},
+        evaluation={"validation_rows": 100},
+    )
+    assert made.cohorts[0].stream_rows == 720
+
+
+# Estimates ------------------------------------------------------------------------------------------------------
+
+
+def test_minutes_come_from_records_of_the_same_pair_and_method_else_from_the_suite(
+    kdbench_plan: Planned,
+) -> None:
+    axes = {"methods": ["kd"], "steps": 30}
+    first = kdbench_plan(**axes, seeds=[0])
+    assert first.minutes((), 1) is None
+    records = [answered(first.trials[0], rows=96, seconds={"trial": 60.0})]
+    later = kdbench_plan(**axes, seeds=[0, 1, 2], records=records)
+    assert later.minutes(records, 1) == pytest.approx(2)
+    assert later.minutes(records, 2) == pytest.approx(1)
+    guessed = kdbench_plan(methods=["kd"], steps=None, budget=0.5, trial_seconds=60.0)
+    assert guessed.minutes((), 1) == pytest.approx(0.5, rel=0.02)
+
+
+ALONE = """
+import sys
+from kdbench import plan
+from kdbench.registry import scan
+from kdbench.suite import load
+made = plan.make(load("digits"), scan(), [], "")
+made.minutes([], 1), made.work(), made.teachers(made.cohorts)
+assert len(made.trials) == 48, len(made.trials)
+heavy = {"torch", "timm", "numpy", "pandas", "scipy", "datasets", "kdbench.api"} & set(sys.modules)
+sys.exit(f"imported {heavy}" if heavy else 0)
+"""
+
+
+def test_planning_never_imports_torch(kdbench_registry: Any) -> None:
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
