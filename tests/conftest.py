@@ -81,19 +81,39 @@ def kdbench_registry(kdbench_own_folders: None) -> Any:
 
 
 @pytest.fixture(scope="session")
-def kdbench_plan(kdbench_registry: Any) -> Callable[..., Any]:
-    """`kdbench_plan(methods=[...], steps=8, **tables)`: a plan of a changed digits suite."""
-    from kdbench import plan
-    from kdbench.suite import Suite, load
+def kdbench_suite() -> Callable[..., Any]:
+    """`kdbench_suite(methods=[...], steps=8, **tables)`: a suite on the digits with changes to it."""
+    from kdbench.suite import Suite
 
-    def planned(records: Any = (), registry: Any = None, **changes: Any) -> Any:
-        chosen = {"pairs": ["resnet8:resnet8[width=0.25]"], "seeds": [0], "steps": 8}
-        axes = ("methods", "pairs", "datasets", "seeds", "budget", "steps")
-        chosen |= {key: changes.pop(key) for key in axes if key in changes}
-        data = load("digits").select(**chosen).model_dump()
+    train = {
+        "epochs": 60, "batch_size": 32, "learning_rate": 0.05, "nesterov": True,
+        "weight_decay": 5e-4, "rows": 96, "shift": 1, "warmup": 0.05,
+    }  # fmt: skip
+    tables = {"train": train, "teacher": {**train, "rows": 900}}
+    scoring = {"baselines": ("scratch", "kd")}
+    pair = "resnet8:resnet8[width=0.25]"
+    axes = {"datasets": ["digits"], "pairs": [pair], "seeds": [0]}
+
+    def made(**changes: Any) -> Any:
+        data = {"name": "digits", "axes": axes, "scoring": scoring, **tables}
+        whole = Suite.model_validate({**data, "axes": {**axes, "methods": ["kd"]}})
+        chosen = ("methods", "pairs", "datasets", "seeds", "budget", "steps")
+        asked = {"steps": 8} | {key: changes.pop(key) for key in chosen if key in changes}
+        data = whole.select(**asked).model_dump()
         for table, values in changes.items():
             data[table] = {**data[table], **values} if isinstance(values, dict) else values
-        return plan.make(Suite.model_validate(data), registry or kdbench_registry, records, "")
+        return Suite.model_validate(data)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def kdbench_plan(kdbench_registry: Any, kdbench_suite: Any) -> Callable[..., Any]:
+    """`kdbench_plan(methods=[...], steps=8, **tables)`: a plan of `kdbench_suite(...)`."""
+    from kdbench import plan
+
+    def planned(records: Any = (), registry: Any = None, **changes: Any) -> Any:
+        return plan.make(kdbench_suite(**changes), registry or kdbench_registry, records, "")
 
     return planned
 

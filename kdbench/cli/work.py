@@ -166,6 +166,7 @@ def expected(selection: "Selection") -> tuple[BoardSpec, list[str]]:
     """What the whole suite says about its board, and its data sets that are not here to be named.
 
     Data sets and pairs are named as questions name them: a user's own by content, never by path.
+    Seeds are the suite's and those that the store's board already has, or more if more are selected.
     """
     whole, registry, root = selection.whole, selection.registry, str(data_dir())
     datasets, absent = [], []
@@ -176,6 +177,9 @@ def expected(selection: "Selection") -> tuple[BoardSpec, list[str]]:
             if text in selection.suite.axes.datasets:
                 raise
             absent.append(f"{text}: {error.what}")
+    there = read_spec(selection.store.root)
+    seeds = {*whole.axes.seeds, *(there.seeds if there else ())}
+    seeds |= chosen if (chosen := set(selection.suite.axes.seeds)) >= seeds else set()
     spec = BoardSpec(
         suite=whole.name,
         title=whole.title,
@@ -184,7 +188,7 @@ def expected(selection: "Selection") -> tuple[BoardSpec, list[str]]:
         datasets=tuple(datasets),
         pairs=tuple(plan.pair_name(Pair.parse(text)) for text in whole.axes.pairs),
         methods=whole.axes.methods,
-        seeds=whole.axes.seeds,
+        seeds=tuple(sorted(seeds)),
         notes={name: settings.note for name, settings in whole.methods.items() if settings.note},
     )
     return spec, absent

@@ -72,7 +72,8 @@ def select(records: Iterable[Record], stale: Collection[str] = ()) -> list[Cell]
 
     Args:
         records: Any records; one that is there twice counts once.
-        stale: Identities (`record_id`) of the records that other code made.
+        stale: Identities (`record_id`) of the records that other code made. So are, without being
+            named, those of a cell whose code is not that of its latest record.
     """
     known = {record_id(record): record for record in records}
     by_cell: dict[str, dict[int, list[tuple[str, Record]]]] = defaultdict(lambda: defaultdict(list))
@@ -82,10 +83,21 @@ def select(records: Iterable[Record], stale: Collection[str] = ()) -> list[Cell]
     return [_cell(by_cell[key], stale) for key in sorted(by_cell)]
 
 
+def _when(record: Record) -> tuple[str, int, str]:
+    """What orders records in time."""
+    return record.created, record.attempt, record.fingerprints.code
+
+
 def _cell(by_seed: Mapping[int, list[tuple[str, Record]]], stale: Collection[str]) -> Cell:
     answers, failures, old, remarks = {}, {}, set(), []
+    latest = max((record for known in by_seed.values() for _, record in known), key=_when)
+    code = latest.fingerprints.code
     for seed in sorted(by_seed):
-        current = [record for identity, record in by_seed[seed] if identity not in stale]
+        current = [
+            record
+            for identity, record in by_seed[seed]
+            if identity not in stale and record.fingerprints.code == code
+        ]
         fine = [record for record in current if record.status == "ok"]
         if fine:
             answers[seed] = fine[-1]

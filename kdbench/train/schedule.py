@@ -52,8 +52,8 @@ def make_optimizer(
 def reset(optimizer: torch.optim.Optimizer) -> None:
     """Bring an optimizer back to where it is before its first step.
 
-    Momentum then starts at 0, which makes the same first step as none. torch's fused SGD needs it for all
-    weights or for none of them, but a stage may leave out some that a later stage trains.
+    Momentum then starts at 0, which makes the same first step as none. torch's fused SGD needs it
+    for all weights or for none of them, but a stage may leave out some that a later stage trains.
     """
     optimizer.state.clear()
     for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else ():

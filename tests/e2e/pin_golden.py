@@ -1,4 +1,4 @@
-"""The golden trial, and how to pin it again: `python tests/e2e/pin_golden.py` after raising PROTOCOL_VERSION."""
+"""The golden trial; run after raising PROTOCOL_VERSION, this file pins it again."""
 
 import json
 import tempfile
@@ -10,7 +10,7 @@ ROWS, CLASSES = 6, 10
 
 
 def trial(folder: Path) -> dict[str, Any]:
-    """Protocol version and logits of a tiny trial on the digits: KD, 8 steps, a teacher of 6 steps, seed 0."""
+    """Protocol version and logits of a tiny trial: KD on the digits, 8 steps, a teacher of 6."""
     import torch
     from safetensors.torch import load_file
 
@@ -22,12 +22,23 @@ def trial(folder: Path) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     protocol = {
-        "epochs": 1, "steps": 8, "batch_size": 32, "learning_rate": 0.05, "nesterov": True, "weight_decay": 5e-4,
+        "epochs": 1, "steps": 8, "batch_size": 32, "learning_rate": 0.05, "nesterov": True,
+        "weight_decay": 5e-4,
         "rows": 200, "shift": 1, "warmup": 0.25,
     }  # fmt: skip
-    axes = {"datasets": ["digits"], "pairs": ["resnet8:resnet8[width=0.25]"], "methods": ["kd"], "seeds": [0]}
+    axes = {
+        "datasets": ["digits"],
+        "pairs": ["resnet8:resnet8[width=0.25]"],
+        "methods": ["kd"],
+        "seeds": [0],
+    }
     suite = Suite.model_validate(
-        {"name": "golden", "axes": axes, "train": protocol, "teacher": {**protocol, "steps": 6, "rows": 900}}
+        {
+            "name": "golden",
+            "axes": axes,
+            "train": protocol,
+            "teacher": {**protocol, "steps": 6, "rows": 900},
+        }
     )
     (cohort,) = plan.make(suite, scan(), [], "").cohorts
     bench = Workbench(folder / "cache", Store(folder / "store"), torch.device("cpu"))

@@ -11,7 +11,6 @@ import torch
 from kdbench import engine
 from kdbench.cohort import Workbench
 from kdbench.record import Record, Store
-from kdbench.suite import load
 
 METHODS = ["scratch", "kd", "fitnet", "at", "rco", "metadistil"]
 PLAIN = "resnet8:resnet8[width=0.25]"
@@ -76,11 +75,12 @@ def test_two_runs_from_nothing_have_the_same_bits_and_another_seed_has_others(
 def test_in_one_worker_in_two_and_in_this_process_a_trial_has_the_same_bits(
     tmp_path: Path,
     kdbench_registry: Any,
+    kdbench_suite: Any,
     cohorts: Callable[..., Any],
     kdbench_answer: Callable[..., Any],
     kdbench_silence: Any,
 ) -> None:
-    suite = load("digits").select(methods=["kd"], pairs=[DROPPING], seeds=[0, 1], steps=8)
+    suite = kdbench_suite(methods=["kd"], pairs=[DROPPING], seeds=[0, 1])
     found = {}
     for workers in (1, 2):
         store = Store(tmp_path / str(workers))

@@ -1,4 +1,4 @@
-"""One tiny trial, pinned: whoever moves its logits must raise PROTOCOL_VERSION, so that no old record answers."""
+"""A tiny trial, pinned: whoever moves its logits must raise PROTOCOL_VERSION."""
 
 import importlib.util
 import json

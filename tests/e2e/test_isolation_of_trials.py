@@ -10,7 +10,6 @@ import torch
 from kdbench import engine
 from kdbench.record import Record, Store
 from kdbench.registry import Registry, scan
-from kdbench.suite import Limits, load
 
 ZOO = '''
 """Methods that go wrong, each in its own way, at step `at`."""
@@ -244,18 +243,14 @@ def test_a_method_that_fails_in_the_cost_pass_alone_keeps_its_quality_and_the_ot
 def test_a_method_that_kills_or_blocks_its_worker_is_left_out_and_the_others_keep_their_bits(
     tmp_path: Path,
     zoo: Registry,
+    kdbench_suite: Any,
     kdbench_plan: Callable[..., Any],
     kdbench_answer: Callable[..., Any],
     kdbench_silence: Any,
 ) -> None:
     expected = kdbench_answer(*kdbench_plan(methods=["kd"]).cohorts)["kd"]
-    suite = load("digits").select(
-        methods=["init_exits", "exit", "kd", "sleep"],
-        pairs=["resnet8:resnet8[width=0.25]"],
-        seeds=[0],
-        steps=8,
-    )
-    suite = suite.model_copy(update={"limits": Limits(step_seconds=5)})
+    limits = {"step_seconds": 5}
+    suite = kdbench_suite(methods=["init_exits", "exit", "kd", "sleep"], limits=limits)
     store = Store(tmp_path / "store")
     run = engine.run(suite, zoo, store, kdbench_silence, workers=1)
     found = {record.question.method: record for record in run.records}

@@ -20,10 +20,13 @@ from kdbench.train import Diverged
 
 Planned = Callable[..., Any]
 ALL = ["scratch", "kd", "fitnet", "at", "rco", "metadistil"]
-VALIDATING = {"teacher": {"rows": 600}, "evaluation": {"validation_rows": 300, "split": "validation"}}
+VALIDATING = {
+    "teacher": {"rows": 600},
+    "evaluation": {"validation_rows": 300, "split": "validation"},
+}
 
 
-# Records --------------------------------------------------------------------------------------------------------
+# Records ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +54,9 @@ def test_a_record_holds_all_that_the_boards_need(records: dict[str, Any]) -> Non
         assert record.cost.valid
         assert record.seconds.keys() == {"setup", "train", "measure", "cost", "trial"}
         assert "/" not in record.model_dump_json(exclude={"created", "environment", "settings"})
-    assert {name: record.rows for name, record in records.items() if "quiz" in name} == dict.fromkeys(
-        ["scratch quiz 0.1", "kd quiz 0.1", "metadistil quiz 0.1"], 86
-    )
+    assert {
+        name: record.rows for name, record in records.items() if "quiz" in name
+    } == dict.fromkeys(["scratch quiz 0.1", "kd quiz 0.1", "metadistil quiz 0.1"], 86)
     assert records["kd"].rows == 96
     assert records["scratch"].cost.teacher_passes == 0
     assert records["fitnet"].cost.training_parameters > 0 == records["kd"].cost.training_parameters
@@ -101,7 +104,7 @@ def test_a_teacher_that_moved_costs_the_cohort_its_records(
         kdbench_answer(*kdbench_plan(methods=["kd"]).cohorts)
 
 
-# Splits ---------------------------------------------------------------------------------------------------------
+# Splits -----------------------------------------------------------------------------------------
 
 
 def test_while_a_protocol_is_chosen_the_test_split_is_never_opened(
@@ -109,7 +112,9 @@ def test_while_a_protocol_is_chosen_the_test_split_is_never_opened(
 ) -> None:
     opened, real = set(), splits.open_split
 
-    def guarded(dataset: Any, name: str, root: str, cache: Path, split: Any, rows: Any = None) -> Any:
+    def guarded(
+        dataset: Any, name: str, root: str, cache: Path, split: Any, rows: Any = None
+    ) -> Any:
         assert split != "test", "the test split was opened"
         opened.add(split)
         return real(dataset, name, root, cache, split, rows)
@@ -140,7 +145,9 @@ def test_a_learning_curve_has_its_points_at_equal_shares_and_changes_no_bits(
     plain, drawn = answer(0), answer(4)
     for name, record in drawn.items():
         assert [share for share, _ in record.curve] == [0.25, 0.5, 0.75, 1.0]
-        assert all(point.keys() == {"accuracy", "nll", "agreement", "kl"} for _, point in record.curve)
+        assert all(
+            point.keys() == {"accuracy", "nll", "agreement", "kl"} for _, point in record.curve
+        )
         assert plain[name].curve == ()
         assert record.deployed.weights == plain[name].deployed.weights
         assert record.question.fingerprint != plain[name].question.fingerprint
@@ -156,7 +163,7 @@ def test_the_last_point_of_the_curve_is_the_deployed_student(
     assert point[1]["kl"] == record.fidelity["validation"]["kl"]
 
 
-# Cost -----------------------------------------------------------------------------------------------------------
+# Cost -------------------------------------------------------------------------------------------
 
 
 def test_overheads_are_against_the_baseline_of_the_own_cohort(records: dict[str, Any]) -> None:
@@ -164,12 +171,22 @@ def test_overheads_are_against_the_baseline_of_the_own_cohort(records: dict[str,
     for record in records.values():
         assert record.cost.overhead > 0
         assert record.cost.step_ms > 0
-        assert record.cost.parts_ms.keys() == {"data", "teacher", "student", "loss", "backward", "update"}
+        assert record.cost.parts_ms.keys() == {
+            "data",
+            "teacher",
+            "student",
+            "loss",
+            "backward",
+            "update",
+        }
     assert records["metadistil quiz 0.1"].cost.overhead > 1
 
 
 def test_when_the_baseline_is_answered_a_later_cohort_is_timed_against_a_fresh_one(
-    records: dict[str, Any], kdbench_plan: Planned, kdbench_answer: Any, monkeypatch: pytest.MonkeyPatch
+    records: dict[str, Any],
+    kdbench_plan: Planned,
+    kdbench_answer: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known = [records["scratch"]]
     (work,) = kdbench_plan(methods=["scratch", "kd"], records=known).work()
@@ -198,7 +215,7 @@ def test_without_a_baseline_there_is_a_cost_and_no_overhead(
     assert cost.overhead is None
 
 
-# What a method cannot have --------------------------------------------------------------------------------------
+# What a method cannot have ----------------------------------------------------------------------
 
 
 def test_a_pair_that_a_method_cannot_do_is_unsupported_and_the_others_run(
@@ -215,7 +232,7 @@ def test_a_pair_that_a_method_cannot_do_is_unsupported_and_the_others_run(
     assert "ensemble" in found["metadistil quiz 0.1"].failure.message
 
 
-# Failures -------------------------------------------------------------------------------------------------------
+# Failures ---------------------------------------------------------------------------------------
 
 
 def test_each_kind_of_exception_has_its_status() -> None:
@@ -248,7 +265,9 @@ def test_blame_names_the_plugin_s_own_last_line_and_not_a_file_of_the_same_name(
 
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    Path(source("a").path).write_text("\n\ndef deep():\n    raise KeyError('k')\n\ndef go():\n    deep()\n")
+    Path(source("a").path).write_text(
+        "\n\ndef deep():\n    raise KeyError('k')\n\ndef go():\n    deep()\n"
+    )
     Path(source("b").path).write_text("def call(go):\n    go()\n")
     spaces: list[dict[str, Any]] = [{}, {}]
     for folder, space in zip("ab", spaces, strict=True):

@@ -1,4 +1,4 @@
-"""Where cohorts run: nothing twice, nothing that another is at, and one error does not end the rest."""
+"""Where cohorts run: nothing twice, nothing that another is at; one error does not end the rest."""
 
 import pickle
 import signal
@@ -15,15 +15,18 @@ from kdbench.engine import Bug
 from kdbench.engine.worker import Bench, Crash, _work
 from kdbench.errors import DataError, DeviceError, ExitCode
 from kdbench.record import Store
-from kdbench.suite import load
 
 STUDENT = "resnet8[width=0.25]"
 
 
 @pytest.fixture
-def run(tmp_path: Path, kdbench_registry: Any, kdbench_silence: Any) -> Callable[..., Any]:
-    def ran(methods: list[str], pairs: tuple[str, ...] = (f"resnet8:{STUDENT}",), **options: Any) -> Any:
-        suite = load("digits").select(methods=methods, pairs=pairs, seeds=[0], steps=2)
+def run(
+    tmp_path: Path, kdbench_suite: Any, kdbench_registry: Any, kdbench_silence: Any
+) -> Callable[..., Any]:
+    def ran(
+        methods: list[str], pairs: tuple[str, ...] = (f"resnet8:{STUDENT}",), **options: Any
+    ) -> Any:
+        suite = kdbench_suite(methods=methods, pairs=pairs, steps=2)
         store = Store(tmp_path / "store")
         return engine.run(suite, kdbench_registry, store, kdbench_silence, workers=1, **options)
 

@@ -1,4 +1,4 @@
-"""Specs, pairs, recipes, protocols, questions and records: one way to write each, and one hash of it."""
+"""Specs, pairs, protocols, questions and records: one way to write each, and one hash of it."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ SPECS = st.builds(
 )
 
 
-# Specs ----------------------------------------------------------------------------------------------------------
+# Specs ------------------------------------------------------------------------------------------
 
 
 @given(SPECS)
@@ -67,7 +67,10 @@ def test_a_spec_has_one_way_to_be_written(text: str, written: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[a=1]", "kd[", "kd]", "kd[a]", "kd[a=1", "kd[=1]", "kd[a b=1]", "kd[a=1,a=2]", "k d", "kd[a=1]x", "kd[,]"],
+    [
+        "", "[a=1]", "kd[", "kd]", "kd[a]", "kd[a=1", "kd[=1]", "kd[a b=1]", "kd[a=1,a=2]", "k d",
+        "kd[a=1]x", "kd[,]",
+    ],
 )  # fmt: skip
 def test_a_malformed_spec_is_refused_with_its_text(text: str) -> None:
     with pytest.raises(UsageError) as error:
@@ -80,7 +83,7 @@ def test_a_spec_can_leave_options_out() -> None:
     assert str(spec.without("a", "c", "z")) == "net[b=2]"
 
 
-# Pairs and recipes ----------------------------------------------------------------------------------------------
+# Pairs and recipes ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,7 @@ def test_a_malformed_recipe_is_refused(text: str) -> None:
         Recipe.parse(text)
 
 
-# Protocols ------------------------------------------------------------------------------------------------------
+# Protocols --------------------------------------------------------------------------------------
 
 
 def protocol(**changes: Any) -> TrainingProtocol:
@@ -167,8 +170,10 @@ def test_only_the_whole_budget_is_full() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"milestones": (0.5, 0.2)}, {"milestones": (0.5, 1.0)}, {"milestones": (0.0,)}, {"nesterov": True, "momentum": 0},
-        {"epochs": 0}, {"budget": 1.5}, {"steps": 0}, {"learning_rate": float("inf")}, {"batch_size": 0}, {"lr": 0.1},
+        {"milestones": (0.5, 0.2)}, {"milestones": (0.5, 1.0)}, {"milestones": (0.0,)},
+        {"nesterov": True, "momentum": 0},
+        {"epochs": 0}, {"budget": 1.5}, {"steps": 0}, {"learning_rate": float("inf")},
+        {"batch_size": 0}, {"lr": 0.1},
         {"warmup": 1.0}, {"precision": "float16"},
     ],
 )  # fmt: skip
@@ -184,7 +189,7 @@ def test_a_curve_or_the_validation_split_needs_rows() -> None:
         Evaluation(**wrong, validation_rows=1)
 
 
-# Questions and records ------------------------------------------------------------------------------------------
+# Questions and records --------------------------------------------------------------------------
 
 
 def question(**changes: Any) -> Question:
@@ -204,7 +209,10 @@ def question(**changes: Any) -> Question:
 
 
 def test_canonical_json_has_sorted_keys_no_spaces_and_shortest_floats() -> None:
-    assert canonical({"b": [1, 1.0, 1e-7, None, True], "a": "é"}) == '{"a":"é","b":[1,1.0,1e-07,null,true]}'
+    assert (
+        canonical({"b": [1, 1.0, 1e-7, None, True], "a": "é"})
+        == '{"a":"é","b":[1,1.0,1e-07,null,true]}'
+    )
     with pytest.raises(ValueError, match="JSON"):
         canonical(float("nan"))
 
@@ -221,7 +229,7 @@ def test_defaults_are_part_of_the_question_and_the_order_of_keys_is_not() -> Non
     assert asked["protocol"]["momentum"] == 0.9
     assert asked["evaluation"] == {"split": "test", "validation_rows": 0, "curve": 0}
     backwards = json.loads(canonical(asked), object_pairs_hook=lambda pairs: dict(reversed(pairs)))
-    assert [*backwards] == [*reversed(sorted(asked))]
+    assert [*backwards] == sorted(asked, reverse=True)
     assert Question.model_validate(backwards).fingerprint == question().fingerprint
     spelled = {**asked, "protocol": {**asked["protocol"], "momentum": 0.9, "gamma": 0.1}}
     assert Question.model_validate(spelled).fingerprint == question().fingerprint
@@ -230,8 +238,10 @@ def test_defaults_are_part_of_the_question_and_the_order_of_keys_is_not() -> Non
 @pytest.mark.parametrize(
     "change",
     [
-        {"dataset": "mnist"}, {"teacher": "resnet20"}, {"student": "resnet8"}, {"teacher_protocol": None},
-        {"method": "at"}, {"hyperparameters": {}}, {"quiz": 0.1}, {"seed": 4}, {"protocol_version": 2},
+        {"dataset": "mnist"}, {"teacher": "resnet20"}, {"student": "resnet8"},
+        {"teacher_protocol": None},
+        {"method": "at"}, {"hyperparameters": {}}, {"quiz": 0.1}, {"seed": 4},
+        {"protocol_version": 2},
         {"evaluation": {"validation_rows": 10}},
     ],
 )  # fmt: skip
@@ -251,7 +261,8 @@ def test_a_question_is_immutable_and_has_no_unknown_keys() -> None:
 
 def environment(**changes: str | int) -> Environment:
     facts = {
-        "python": "3.11.1", "torch": "2.15", "timm": "1.0", "kdbench": "0.1", "device": "cpu", "device_name": "x",
+        "python": "3.11.1", "torch": "2.15", "timm": "1.0", "kdbench": "0.1", "device": "cpu",
+        "device_name": "x",
         "capability": "AVX2", "threads": 1, "platform": "Linux x86_64",
     }  # fmt: skip
     return Environment(**{**facts, **changes})

@@ -33,7 +33,9 @@ def job(kdbench_plan: Callable[..., Any]) -> TeacherJob:
     return small(kdbench_plan)
 
 
-def small(kdbench_plan: Callable[..., Any], pair: str = "resnet8[width=0.25]:resnet8", **teacher: Any) -> Any:
+def small(
+    kdbench_plan: Callable[..., Any], pair: str = "resnet8[width=0.25]:resnet8", **teacher: Any
+) -> Any:
     made = kdbench_plan(methods=["kd"], pairs=[pair], teacher={"rows": 96, "anchors": 4, **teacher})
     jobs = made.cohorts[0].teachers
     return jobs[0] if len(jobs) == 1 else jobs
@@ -182,7 +184,7 @@ def test_a_teacher_is_frozen_and_has_no_graph(job: TeacherJob, bench: Workbench)
     teacher.check_unmoved()
 
 
-# Ensembles ------------------------------------------------------------------------------------------------------
+# Ensembles --------------------------------------------------------------------------------------
 
 
 def test_an_ensemble_says_the_log_of_its_members_mean_probabilities(
@@ -219,7 +221,7 @@ def test_an_ensemble_of_one_is_its_member(job: TeacherJob, bench: Workbench) -> 
     torch.testing.assert_close(twice(images()).logits, F.log_softmax(raw, 1))
 
 
-# Given weights --------------------------------------------------------------------------------------------------
+# Given weights ----------------------------------------------------------------------------------
 
 
 def test_a_teacher_can_come_from_a_file(
@@ -228,7 +230,9 @@ def test_a_teacher_can_come_from_a_file(
     torch.manual_seed(5)
     network: Network = build(job.network, job, CPU).eval()
     file = tmp_path / "mine.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in network.model.state_dict().items()}, file)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in network.model.state_dict().items()}, file
+    )
     given = small(kdbench_plan, f"resnet8[width=0.25,checkpoint={file}]:resnet8")
     bench.train_teacher(given, "")
     teacher = open_teacher((given,), {0.5, 1.0}, bench.cache, CPU)

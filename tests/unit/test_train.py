@@ -33,6 +33,8 @@ from kdbench.train.contract import tensors_of, total_loss
 
 CPU = torch.device("cpu")
 ROWS = 70
+SHARED, ALONE, HINTS = Needs(), Needs(teacher="none"), Needs(hints=True)
+QUIZ = Needs(quiz=0.2, teacher="private")
 
 
 def protocol(**changes: Any) -> TrainingProtocol:
@@ -69,14 +71,16 @@ class Net(nn.Module):
         return Outputs(logits=self.head(pooled), pooled=pooled)
 
     def port(self) -> Port:
-        return Port(model=self, pooled_dim=4, hints=(Hint(channels=4, height=4, width=4, stride=1),))
+        return Port(
+            model=self, pooled_dim=4, hints=(Hint(channels=4, height=4, width=4, stride=1),)
+        )
 
 
 @dataclass(frozen=True)
 class Plain(Method):
     """Cross-entropy and the teacher's logits; notes what it sees."""
 
-    asks: Needs = Needs()
+    asks: Needs = SHARED
     plan: tuple[Stage, ...] = (Stage(),)
     seen: list[Batch] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -103,7 +107,7 @@ class Plain(Method):
 class Regressing(Plain):
     """With a regressor of its own on the hints."""
 
-    asks: Needs = Needs(hints=True)
+    asks: Needs = HINTS
 
     def init(self, setup: Setup) -> nn.Module:
         return nn.Conv2d(setup.student.hints[0].channels, setup.teacher.hints[0].channels, 1)
@@ -117,7 +121,9 @@ def setup() -> Setup:
     return Setup(student=Net().port(), teacher=Net().port(), num_classes=3, num_train=ROWS)
 
 
-def runner(method: Method | None = None, asked: TrainingProtocol | None = None, **options: Any) -> Runner:
+def runner(
+    method: Method | None = None, asked: TrainingProtocol | None = None, **options: Any
+) -> Runner:
     asked = asked or protocol()
     student = options.pop("student", None) or Net(seed=1)
     total = options.pop("total", asked.total_steps(ROWS))
@@ -139,7 +145,9 @@ class Teacher:
         return Outputs(logits=said.logits * anchor, pooled=said.pooled, hints=said.hints)
 
 
-def train(runners: dict[str, Runner], teacher: Any = None, rows: range = range(ROWS), **options: Any) -> Any:
+def train(
+    runners: dict[str, Runner], teacher: Any = None, rows: range = range(ROWS), **options: Any
+) -> Any:
     first = next(iter(runners.values()))
     asked = teacher or Teacher(hints=any(r.needs.hints for r in runners.values()))
     fails = options.pop("fails", ())
@@ -156,11 +164,13 @@ def same(one: Sequence[Tensor], two: Sequence[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-# The schedule ---------------------------------------------------------------------------------------------------
+# The schedule -----------------------------------------------------------------------------------
 
 
 def test_multistep_is_reduced_first_at_the_step_of_each_milestone() -> None:
-    asked = protocol(schedule="multistep", milestones=(150 / 240, 180 / 240, 210 / 240), learning_rate=0.05)
+    asked = protocol(
+        schedule="multistep", milestones=(150 / 240, 180 / 240, 210 / 240), learning_rate=0.05
+    )
     each, total = 782, 782 * 240
     for epoch, before, after in ((150, 0.05, 0.005), (180, 0.005, 5e-4), (210, 5e-4, 5e-5)):
         assert learning_rate(asked, epoch * each - 1, total) == pytest.approx(before)
@@ -186,7 +196,7 @@ def test_warm_up_rises_in_equal_steps_to_the_peak() -> None:
     assert rates[11] < 0.1
 
 
-# The stream -----------------------------------------------------------------------------------------------------
+# The stream -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("last", "sizes"), [("keep", [16] * 4 + [6]), ("drop", [16] * 4)])
@@ -208,7 +218,7 @@ def test_a_remainder_of_one_row_is_never_a_batch() -> None:
 
 
 def test_all_methods_see_the_same_batches_and_progress_counts_the_budget() -> None:
-    one, two = Plain(), Plain(asks=Needs(teacher="none"))
+    one, two = Plain(), Plain(asks=ALONE)
     train({"one": runner(one), "two": runner(two)})
     assert len(one.seen) == len(two.seen) == 20
     for a, b in zip(one.seen, two.seen, strict=True):
@@ -218,13 +228,13 @@ def test_all_methods_see_the_same_batches_and_progress_counts_the_budget() -> No
     assert [round(float(b.progress), 6) for b in one.seen] == [round(i / 20, 6) for i in range(20)]
 
 
-# The teacher ----------------------------------------------------------------------------------------------------
+# The teacher ------------------------------------------------------------------------------------
 
 
 def test_the_shared_teacher_is_asked_once_a_step_for_all_methods_with_the_same_anchor() -> None:
     teacher = Teacher()
     half = Plain(plan=(Stage(share=0.5, anchor=0.5), Stage(share=0.5)))
-    none = Plain(asks=Needs(teacher="none"))
+    none = Plain(asks=ALONE)
     train({"a": runner(), "b": runner(), "half": runner(half), "none": runner(none)}, teacher)
     assert sorted(teacher.asked) == [0.5] * 10 + [1.0] * 20
 
@@ -252,7 +262,7 @@ def test_hints_that_another_method_asked_for_are_not_there() -> None:
 def test_without_a_teacher_nothing_is_asked_and_its_logits_are_empty() -> None:
     @dataclass(frozen=True)
     class Alone(Plain):
-        asks: Needs = Needs(teacher="none")
+        asks: Needs = ALONE
 
         def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:
             assert teacher.logits.shape == (len(batch.inputs), 0)
@@ -264,19 +274,29 @@ def test_without_a_teacher_nothing_is_asked_and_its_logits_are_empty() -> None:
     train({"alone": runner(Alone())}, never)
 
 
-# Updates --------------------------------------------------------------------------------------------------------
+# Updates ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_the_loop_equals_torch_s_own_backward_over_ten_steps(optimizer: str, nesterov: bool) -> None:
-    asked = protocol(steps=10, optimizer=optimizer, nesterov=nesterov, warmup=0.2, learning_rate=0.05)
+def test_the_loop_equals_torch_s_own_backward_over_ten_steps(
+    optimizer: str, nesterov: bool
+) -> None:
+    asked = protocol(
+        steps=10, optimizer=optimizer, nesterov=nesterov, warmup=0.2, learning_rate=0.05
+    )
     student = Net(seed=1).to(memory_format=torch.channels_last)
     mine = copy.deepcopy(student)
     train({"one": runner(asked=asked, student=student, total=10)})
     if optimizer == "sgd":
         plain: Any = torch.optim.SGD(
-            mine.parameters(), 0.05, 0.9, weight_decay=1e-3, nesterov=nesterov, foreach=False, fused=False
+            mine.parameters(),
+            0.05,
+            0.9,
+            weight_decay=1e-3,
+            nesterov=nesterov,
+            foreach=False,
+            fused=False,
         )
     else:
         plain = torch.optim.AdamW(
@@ -288,7 +308,9 @@ def test_the_loop_equals_torch_s_own_backward_over_ten_steps(optimizer: str, nes
         plain.param_groups[0]["lr"] = learning_rate(asked, number, 10)
         images = seen.batch(rows, epoch)
         logits = mine(images).logits
-        loss = F.cross_entropy(logits, seen.labels[rows]) + F.mse_loss(logits, teacher(1, images).logits)
+        loss = F.cross_entropy(logits, seen.labels[rows]) + F.mse_loss(
+            logits, teacher(1, images).logits
+        )
         plain.zero_grad()
         loss.backward()
         plain.step()
@@ -375,14 +397,14 @@ def test_in_bfloat16_losses_and_weights_stay_in_float32() -> None:
     assert max(gaps) < 0.2
 
 
-# Quiz and private teacher ---------------------------------------------------------------------------------------
+# Quiz and private teacher -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Quizzing(Plain):
     """Asks for a quiz batch every step, and moves its teacher."""
 
-    asks: Needs = Needs(quiz=0.2, teacher="private")
+    asks: Needs = QUIZ
     quizzes: list[Batch] = field(default_factory=list)
 
     def step(self, loop: Any, batch: Batch, state: Any) -> Losses:
@@ -422,11 +444,16 @@ def test_a_private_teacher_moves_in_its_own_trial_only() -> None:
     alone = runner()
     train({"two": alone}, rows=range(56))
     again = runner()
-    train({"one": runner(Quizzing(), quiz=quiz, private=Net(seed=9).eval()), "two": again}, rows=range(56))
+    train(
+        {"one": runner(Quizzing(), quiz=quiz, private=Net(seed=9).eval()), "two": again},
+        rows=range(56),
+    )
     assert same(weights(alone.student), weights(again.student))
 
 
-@pytest.mark.parametrize(("call", "said"), [("quiz_batch", "Needs(quiz="), ("teacher", 'Needs(teacher="private")')])
+@pytest.mark.parametrize(
+    ("call", "said"), [("quiz_batch", "Needs(quiz="), ("teacher", 'Needs(teacher="private")')]
+)
 def test_what_was_not_declared_is_not_there(call: str, said: str) -> None:
     one = runner()
     with pytest.raises(ContractError) as error:
@@ -434,7 +461,7 @@ def test_what_was_not_declared_is_not_there(call: str, said: str) -> None:
     assert said in str(error.value)
 
 
-# Lockstep -------------------------------------------------------------------------------------------------------
+# Lockstep ---------------------------------------------------------------------------------------
 
 
 def test_a_runner_that_fails_leaves_alone_and_the_others_go_on_to_the_bit() -> None:
@@ -552,7 +579,7 @@ def test_what_belongs_to_all_is_put_back_whatever_a_plugin_does() -> None:
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-# The contract ---------------------------------------------------------------------------------------------------
+# The contract -----------------------------------------------------------------------------------
 
 
 def test_a_state_is_a_tree_of_modules_tensors_and_optimizers() -> None:
@@ -566,14 +593,16 @@ def test_a_state_is_a_tree_of_modules_tensors_and_optimizers() -> None:
             tensors_of(wrong)
 
 
-@pytest.mark.parametrize("wrong", [None, {}, "0.5", 0.5, torch.zeros(()), {"a": 0.5}, {"a": torch.zeros(1)}])
+@pytest.mark.parametrize(
+    "wrong", [None, {}, "0.5", 0.5, torch.zeros(()), {"a": 0.5}, {"a": torch.zeros(1)}]
+)
 def test_losses_are_scalar_tensors_by_name(wrong: Any) -> None:
     with pytest.raises(ContractError):
         total_loss(wrong)
     assert float(total_loss({"a": torch.tensor(1.5), "b": torch.tensor(2.0)})) == 3.5
 
 
-# Timing ---------------------------------------------------------------------------------------------------------
+# Timing -----------------------------------------------------------------------------------------
 
 
 def timed(runners: dict[str, Runner], **options: Any) -> Any:
@@ -585,7 +614,7 @@ def test_rounds_have_every_phase_of_every_method_and_none_is_negative() -> None:
     quiz = views(range(56, ROWS), shift=0)
     runners = {
         "plain": runner(),
-        "none": runner(Plain(asks=Needs(teacher="none"))),
+        "none": runner(Plain(asks=ALONE)),
         "hints": runner(Regressing()),
         "private": runner(Quizzing(), quiz=quiz, private=Net(seed=9).eval()),
     }
@@ -597,7 +626,9 @@ def test_rounds_have_every_phase_of_every_method_and_none_is_negative() -> None:
         for phases in one.values():
             assert phases.keys() == set(PHASES)
             assert min(phases.values()) >= 0
-            assert all(phases[name] > 0 for name in ("data", "student", "backward", "update", "loss"))
+            assert all(
+                phases[name] > 0 for name in ("data", "student", "backward", "update", "loss")
+            )
     asked, unasked = (min(one[name]["teacher"] for one in rounds) for name in ("plain", "none"))
     assert unasked < asked
 
