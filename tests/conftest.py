@@ -82,7 +82,7 @@ def kdbench_registry(kdbench_own_folders: None) -> Any:
 
 @pytest.fixture(scope="session")
 def kdbench_suite() -> Callable[..., Any]:
-    """`kdbench_suite(methods=[...], steps=8, **tables)`: a suite on the digits with changes to it."""
+    """`kdbench_suite(methods=[...], steps=8, **tables)`: a suite on the digits, changed."""
     from kdbench.suite import Suite
 
     train = {

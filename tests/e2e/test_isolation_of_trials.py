@@ -217,6 +217,8 @@ def test_whatever_a_method_does_costs_its_own_trial_alone_and_the_record_says_wh
         assert not record.logits
     assert f"line {RAISED})" in found["raise_error"].failure.message
     assert "step 0" in found["raise_error"].failure.where
+    assert found["raise_error"].curve == ()  # of a trial that has left nothing more is asked
+    assert len(found["deploy_nan"].curve) == 0 < len(found["kd"].curve)
     assert f"line {LOSS})" in found["nan"].failure.message  # the host's finding: where its loss is
     assert found["init_raises"].failure.where == "init"
     assert torch.get_default_dtype() == torch.float32

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,9 @@ def test_whatever_decides_a_teacher_s_weights_is_in_its_key(
 
     assert key() == key()
     assert key(**change) != key()
+    (job,) = kdbench_plan(methods=["kd"]).cohorts[0].teachers
+    for other in (replace(job, code="x"), replace(job, dataset=replace(job.dataset, code="x"))):
+        assert other.key != job.key
 
 
 def test_a_checkpoint_stands_in_a_question_by_name_and_content_and_never_by_path(

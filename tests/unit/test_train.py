@@ -279,13 +279,14 @@ def test_without_a_teacher_nothing_is_asked_and_its_logits_are_empty() -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_the_loop_equals_torch_s_own_backward_over_ten_steps(
-    optimizer: str, nesterov: bool
+    optimizer: str, nesterov: bool, layout: torch.memory_format
 ) -> None:
     asked = protocol(
         steps=10, optimizer=optimizer, nesterov=nesterov, warmup=0.2, learning_rate=0.05
     )
-    student = Net(seed=1).to(memory_format=torch.channels_last)
+    student = Net(seed=1).to(memory_format=layout)
     mine = copy.deepcopy(student)
     train({"one": runner(asked=asked, student=student, total=10)})
     if optimizer == "sgd":
