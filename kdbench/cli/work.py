@@ -166,7 +166,7 @@ def expected(selection: "Selection") -> tuple[BoardSpec, list[str]]:
     """What the whole suite says about its board, and its data sets that are not here to be named.
 
     Data sets and pairs are named as questions name them: a user's own by content, never by path.
-    Seeds are the suite's and those that the store's board already has, or more if more are selected.
+    Seeds are the suite's and those that the store's board has, or more if more are selected.
     """
     whole, registry, root = selection.whole, selection.registry, str(data_dir())
     datasets, absent = [], []

@@ -1,7 +1,5 @@
 """What all trials of a cohort share: rows, views, teacher; how students are built and measured."""
 
-import resource
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -18,6 +16,7 @@ from kdbench.measure import (
     Sweep,
     deployed_speed,
     fidelity,
+    peak_memory_mb,
     per_class,
     quality,
     size,
@@ -137,7 +136,7 @@ class Rig:
             "quality": quality(said.logits, target),
             "per_class": per_class(said.logits, target, cohort.dataset.num_classes),
             "fidelity": {cohort.evaluation.split: close, "transfer": everywhere},
-            "teacher": self.card(reference),
+            "teacher": self.card(),
             "logits": store.put(save({"logits": said.logits.contiguous()}), ".safetensors"),
             "deployed": Deployed(
                 network=cohort.pair.student.name, options=self._options(),
@@ -160,14 +159,20 @@ class Rig:
             "kl": close["kl"],
         }
 
-    def card(self, reference: Sweep) -> Card:
+    def prepare(self) -> None:
+        """Have all that the teacher says, before the first student is measured."""
+        for split in (self.cohort.evaluation.split, "transfer"):
+            self.reference(split)
+
+    def card(self) -> Card:
         """The teacher's card."""
         sizes = [size(member, self.cohort.dataset.image_shape) for member in self.teacher.converged]
+        said = self.reference(self.cohort.evaluation.split)
         return Card(
             weights=self.teacher.weights,
             parameters=sum(parameters for parameters, _ in sizes),
             multiply_adds=sum(multiply_adds for _, multiply_adds in sizes),
-            quality=quality(reference.logits, self.tested.labels),
+            quality=quality(said.logits, self.tested.labels),
         )
 
     def reference(self, split: str) -> Sweep:
@@ -216,15 +221,9 @@ class Rig:
                 overhead_interval=timing.overhead_interval, rounds=timing.rounds,
                 teacher_passes=0.0 if runner.needs.teacher == "none" else 1.0,
                 training_parameters=sum(weight.numel() for weight in runner.extra_weights),
-                peak_memory_mb=self._peak(),
+                peak_memory_mb=peak_memory_mb(self.device),
             )  # fmt: skip
         return found, failures
-
-    def _peak(self) -> float:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / 2**20
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
     def _options(self) -> dict[str, Any]:
         """Keyword arguments that make timm build the student again."""

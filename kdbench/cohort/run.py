@@ -38,6 +38,8 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
         _train(rig, attempts)
         teacher.check_unmoved()
     with _timed(phases, "measure"):
+        bench.watch("", rig.total)  # what the teacher says is no method's to answer for
+        rig.prepare()
         for name, attempt, runner in _alive(attempts):
             bench.watch(name, rig.total)
             try:

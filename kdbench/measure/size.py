@@ -1,5 +1,7 @@
-"""How large a deployed network is."""
+"""How large a network is, and how much memory the worker took."""
 
+import resource
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -24,3 +26,11 @@ def size(network: nn.Module, image_shape: Sequence[int]) -> tuple[int, int]:
         for module, mode in modes:
             module.training = mode
     return sum(one.numel() for one in network.parameters()), counter.get_total_flops() // 2
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """High-water mark in MiB: of the GPU's memory there, of this process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
