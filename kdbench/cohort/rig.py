@@ -127,7 +127,7 @@ class Rig:
             clean_reference.pooled,
         )  # fmt: skip
         parameters, multiply_adds = size(deployed, cohort.dataset.image_shape)
-        speed = deployed_speed(deployed, cohort.dataset.image_shape, self.device, seconds=0.15)
+        speed = deployed_speed(deployed, cohort.dataset.image_shape, self.device, seconds=0.08)
         bare = deployed.model if isinstance(deployed, Network) else deployed
         weights = {
             name: tensor.detach().cpu().contiguous() for name, tensor in bare.state_dict().items()
