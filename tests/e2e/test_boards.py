@@ -1,0 +1,96 @@
+"""The committed boards: what the records give, what the README shows, what a run gives again."""
+
+import importlib.util
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BOARDS = ("digits", "digits-self")
+SEEDS = 5
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "kdbench", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+
+
+def board(root: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((root / f"leaderboards/{name}/leaderboard.json").read_text())
+    return found
+
+
+def row(table: dict[str, Any], method: str) -> dict[str, Any]:
+    """The method's row on the whole transfer set."""
+    found: dict[str, Any] = next(r for r in table["rows"] if r["name"] == method)
+    return found
+
+
+@pytest.fixture(scope="module")
+def readme_board() -> ModuleType:
+    place = Path(__file__).with_name("readme_board.py")
+    spec = importlib.util.spec_from_file_location("readme_board", place)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_committed_board_is_what_its_records_give(kdbench_root: Path, name: str) -> None:
+    done = command("leaderboard", kdbench_root / "leaderboards" / name, "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_committed_board_has_every_method_on_five_seeds(kdbench_root: Path, name: str) -> None:
+    found = board(kdbench_root, name)
+    assert not found["absent"]
+    assert not found["partial"]
+    assert len(found["tables"]) == 2
+    for table in found["tables"]:
+        assert not table["gaps"]
+        assert len({r["method"] for r in table["rows"]}) >= 6
+        assert {r["metrics"]["accuracy"]["n"] for r in table["rows"]} == {SEEDS}
+
+
+def test_on_digits_the_teacher_beats_kd_and_kd_beats_scratch(kdbench_root: Path) -> None:
+    for table in board(kdbench_root, "digits")["tables"]:
+        kd = row(table, "kd")
+        teacher = table["teachers"][0]["quality"]["accuracy"]
+        assert teacher - kd["metrics"]["accuracy"]["mean"] >= 0.01
+        assert kd["gains"]["scratch"]["low"] > 0
+
+
+def test_on_digits_self_agreement_and_accuracy_rank_differently(kdbench_root: Path) -> None:
+    def ranked(table: dict[str, Any], metric: str) -> list[str]:
+        rows = table["rows"]
+        return [r["name"] for r in sorted(rows, key=lambda r: -r["metrics"][metric]["mean"])]
+
+    for table in board(kdbench_root, "digits-self")["tables"]:
+        assert ranked(table, "accuracy") != ranked(table, "agreement")
+
+
+def test_the_readme_opens_with_the_board_of_digits(
+    kdbench_root: Path, readme_board: ModuleType
+) -> None:
+    readme = (kdbench_root / "README.md").read_text("utf-8")
+    shown = readme.partition(readme_board.BEGIN)[2].partition(readme_board.END)[0]
+    committed = (kdbench_root / "leaderboards/digits/README.md").read_text("utf-8")
+    assert shown == readme_board.excerpt(committed), "run python tests/e2e/readme_board.py"
+
+
+def test_a_record_drawn_at_random_is_reproduced(kdbench_root: Path, tmp_path: Path) -> None:
+    """To the bit where the environment class is equal, else within the spread of seeds."""
+    records = sorted((kdbench_root / "leaderboards/digits/records").rglob("*.json"))
+    drawn = random.SystemRandom().choice(records)
+    done = command("reproduce", drawn, "--store", tmp_path)
+    told = f"{drawn.name}\n{done.stdout}\n{done.stderr}"
+    print(told)  # noqa: T201 - which record was drawn belongs into the log
+    assert done.returncode == 0, told
