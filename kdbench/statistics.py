@@ -120,18 +120,6 @@ def ratio(values: Sequence[float]) -> Estimate:
     )
 
 
-def paired_ratio(ours: Mapping[Key, float], theirs: Mapping[Key, float]) -> Estimate:
-    """Geometric mean of the ratios ours / theirs, pair by pair, with its t interval.
-
-    Raises:
-        ValueError: The keys differ, or a value is not above 0.
-    """
-    _same_keys(ours, theirs)
-    if any(not value > 0 for value in theirs.values()):
-        raise ValueError("ratios must be above 0")
-    return ratio([value / theirs[key] for key, value in ours.items()])
-
-
 def median_interval(
     values: Sequence[float], *, seed: int = 0, resamples: int = 2000
 ) -> tuple[float, float] | None:

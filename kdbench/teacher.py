@@ -17,11 +17,12 @@ from torch.nn import functional as F
 
 from kdbench.api import Batch, Hint, Losses, Method, Needs, Outputs, Port, Setup
 from kdbench.data import Splits, Views, derive_seed
-from kdbench.errors import DataError, Unsupported
+from kdbench.errors import DataError, StoreError, Unsupported
 from kdbench.models import Network, create
 from kdbench.plan import TeacherJob
 from kdbench.record import Spec, write_atomically
-from kdbench.train import Runner, lockstep, seed_torch
+from kdbench.registry import DataFacts
+from kdbench.train import Diverged, Runner, lockstep, seed_torch
 
 
 @final
@@ -46,9 +47,8 @@ def digest(module: nn.Module) -> str:
     return total.hexdigest()
 
 
-def build(network: Spec, job: TeacherJob, device: torch.device) -> Network:
-    """An initialised network for the job's data set."""
-    facts = job.dataset
+def build(network: Spec, facts: DataFacts, device: torch.device) -> Network:
+    """A network for this data set, initialised from torch's generator."""
     return create(
         network,
         num_classes=facts.num_classes,
@@ -147,8 +147,8 @@ class Teacher(nn.Module):
         if digest(self) != self.born:
             raise DataError(
                 "the teacher's weights moved during the cohort",
-                "a method wrote into it",
-                "kdbench check the methods",
+                "a method wrote into it, so no result of this cohort counts",
+                "run its methods one at a time with -m to see which",
             )
 
 
@@ -164,22 +164,30 @@ def ensure(
     device: torch.device,
     watch: Callable[[str, int], None] = lambda name, step: None,
 ) -> None:
-    """Train the teacher and its anchors, unless they are there already."""
-    home = folder(job, cache)
-    home.mkdir(parents=True, exist_ok=True)
+    """Train the teacher and its anchors, unless they are there already.
+
+    Raises:
+        DataError: The training diverged; StoreError: the cache cannot be written.
+    """
+    home, protocol = folder(job, cache), job.protocol
+    if protocol is None or (home / "card.json").exists():
+        return
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {home}", str(error), "set KDBENCH_CACHE") from error
     with FileLock(home / "lock"):
-        if job.protocol is None or (home / "card.json").exists():
+        if (home / "card.json").exists():  # trained by another process meanwhile
             return
-        protocol = job.protocol
         seed = derive_seed(int(protocol.seed), "teacher", str(job.network))
         rows = range(protocol.rows or len(splits.train))
         views = Views(
             splits.train, rows, shift=protocol.shift, flip=protocol.flip, device=device, seed=seed
         )
         seed_torch(device, seed, "init")
-        network = build(job.network, job, device)
-        total = protocol.total_steps(len(views))
-        port, classes = network.port(), job.dataset.num_classes
+        network = build(job.network, job.dataset, device)
+        port, total = network.port(), protocol.total_steps(len(views))
+        classes = job.dataset.num_classes
         setup = Setup(student=port, teacher=port, num_classes=classes, num_train=len(views))
         runner = Runner(
             _CrossEntropy(), network, setup, protocol, seed=seed, total=total, device=device
@@ -197,16 +205,14 @@ def ensure(
                 hashes[name] = hashlib.sha256(content).hexdigest()
                 write_atomically(home / f"anchor-{name}.safetensors", content)
 
-        runners = {"teacher": runner}
         _, failures = lockstep(
-            runners, views, protocol, total, lambda *_: _nothing(), watch=watch, after=keep
+            {"": runner}, views, protocol, total, lambda *_: _nothing(), watch=watch, after=keep
         )
-        for error in failures.values():
-            raise DataError(
-                f"the teacher {job.network} could not be trained",
-                str(error),
-                "lower [teacher] learning_rate",
-            ) from error
+        if failed := failures.get(""):
+            if not isinstance(failed, Diverged):
+                raise failed
+            what = f"the teacher {job.network} could not be trained"
+            raise DataError(what, str(failed), "lower [teacher] learning_rate") from failed
         write_atomically(home / "card.json", json.dumps({"anchors": hashes}, indent=1).encode())
 
 
@@ -221,27 +227,21 @@ def open_teacher(
     members = []
     for job in jobs:
         if job.protocol is None:
-            members.append({1.0: build(job.given or job.network, job, device)})
+            members.append({1.0: build(job.given or job.network, job.dataset, device)})
             continue
         card = json.loads((folder(job, cache) / "card.json").read_bytes())
         hashes: Mapping[str, str] = card["anchors"]
-        kept = sorted(share for share in anchors | {1.0} if f"{share:.6f}" in hashes)
-        members.append({share: _load(job, share, hashes, cache, device) for share in kept})
+        kept = {s: f"{s:.6f}" for s in sorted(anchors | {1.0}) if f"{s:.6f}" in hashes}
+        members.append({s: _load(job, n, hashes[n], cache, device) for s, n in kept.items()})
     return Teacher(members)
 
 
-def _load(
-    job: TeacherJob, share: float, hashes: Mapping[str, str], cache: Path, device: torch.device
-) -> Network:
-    name = f"{share:.6f}"
+def _load(job: TeacherJob, name: str, content: str, cache: Path, device: torch.device) -> Network:
     path = folder(job, cache) / f"anchor-{name}.safetensors"
-    if hashlib.sha256(path.read_bytes()).hexdigest() != hashes[name]:
-        raise DataError(
-            f"{path} is not what was written",
-            "its content hash differs",
-            f"remove {path.parent} to train it again",
-        )
-    network = build(job.network, job, device)
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != content:
+        why, then = "its content hash differs", f"remove {path.parent} to train it again"
+        raise DataError(f"{path} is not what was written", why, then)
+    network = build(job.network, job.dataset, device)
     network.model.load_state_dict(load_file(path), strict=True)
     return network
 

@@ -29,7 +29,7 @@ class Loop(Protocol):
 
     @property
     def teacher(self) -> nn.Module:
-        """The private teacher where `Needs(teacher="private")`, else the shared frozen one."""
+        """The private teacher; an error without `Needs(teacher="private")`."""
 
     @property
     def progress(self) -> float:
@@ -92,7 +92,10 @@ class Method(ABC):
     def optimizer(
         self, parameters: Sequence[nn.Parameter], protocol: TrainingProtocol
     ) -> torch.optim.Optimizer | None:
-        """Another optimizer for student and state, or None for the protocol's."""
+        """Another optimizer for student and state, or None for the protocol's.
+
+        The host sets the learning rate of all its groups to the schedule's, before every step.
+        """
         return None
 
     def deploy(self, student: nn.Module, state: Any) -> nn.Module:  # noqa: ANN401 - as for init

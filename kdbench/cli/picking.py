@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kdbench.errors import NothingSelected, UsageError
 from kdbench.leaderboard import record_id
-from kdbench.record import Pair, Record, Spec, Store
+from kdbench.record import Pair, Record, Spec, Store, frozen
 
 __all__ = ["Picked", "pick", "pick_file"]
 
@@ -64,7 +64,10 @@ def pick(
         fits = (
             record.status == "ok"
             and ask.method == spec.name
-            and all(_option(ask.hyperparameters, key, value) for key, value in spec.options)
+            and all(
+                key in ask.hyperparameters and frozen(ask.hyperparameters[key]) == value
+                for key, value in spec.options
+            )
             and wanted in (None, f"{ask.teacher}:{ask.student}")
             and dataset in (None, ask.dataset)
             and seed in (None, ask.seed)
@@ -89,8 +92,3 @@ def pick(
             "narrow it by --pair, --dataset, --seed, or name the file",
         )
     return Picked(next(iter(latest.values())), store)
-
-
-def _option(have: dict[str, object], key: str, value: object) -> bool:
-    found = have.get(key)
-    return key in have and (tuple(found) if isinstance(found, list) else found) == value

@@ -18,7 +18,7 @@ from kdbench.errors import KDBenchError, UsageError
 if TYPE_CHECKING:
     from kdbench.cli.progress import Lines
     from kdbench.plan import Plan
-    from kdbench.record import Record, Spec, Store
+    from kdbench.record import Record, Store
     from kdbench.registry import Registry
 
 
@@ -93,7 +93,7 @@ def asked(
     """
     from kdbench import plan
     from kdbench.cli.weights import known_data
-    from kdbench.record import Recipe, TeacherProtocol
+    from kdbench.record import Recipe, Spec, TeacherProtocol
     from kdbench.registry import data_dir
     from kdbench.suite import Axes, Suite
 
@@ -111,7 +111,7 @@ def asked(
         axes=Axes(
             datasets=(dataset,),
             pairs=(f"{recipe}:{ask.student}",),
-            methods=(str(_spec(ask.method, ask.hyperparameters)),),
+            methods=(str(Spec.of(ask.method, ask.hyperparameters)),),
             seeds=(ask.seed,),
         ),
         train=ask.protocol,
@@ -132,15 +132,6 @@ def asked(
         )
     alone = replace(cohort, quiz=ask.quiz, trials=(replace(trial, question=question),))
     return replace(made, cohorts=(alone,))
-
-
-def _spec(name: str, hyperparameters: dict[str, Any]) -> "Spec":
-    from kdbench.record import Spec
-
-    def frozen(value: Any) -> Any:  # noqa: ANN401 - any JSON
-        return tuple(map(frozen, value)) if isinstance(value, list) else value
-
-    return Spec(name, tuple(sorted((key, frozen(v)) for key, v in hyperparameters.items())))
 
 
 def rerun(made: "Plan", store: "Store", lines: "Lines", device: str) -> "Record":

@@ -85,7 +85,8 @@ def _answer(
         _hide_default(asked.store.root)
         cohorts = made.work(retry=retry)
         count = workers or (engine.cores() if device == "cpu" else 1)
-        minutes = made.minutes(asked.store.records(), min(count, len(cohorts))) if cohorts else 0.0
+        known, used = asked.store.records(), min(count, len(cohorts))
+        minutes = made.minutes(known, used, retry=retry) if cohorts else 0.0
         for line in announced(made, retry, count, minutes):
             lines.say(line)
         lines.start(made, cohorts, minutes)

@@ -61,7 +61,7 @@ def exported(
 
     from kdbench.models import create
     from kdbench.models.weights import load as load_weights
-    from kdbench.record import Spec, write_atomically
+    from kdbench.record import Spec, frozen, write_atomically
     from kdbench.registry import load
 
     ask, content, deployed = picked.record.question, _content(picked), picked.record.deployed
@@ -76,17 +76,15 @@ def exported(
     for entry in entries:
         load(entry.source)
     host = create(
-        Spec.parse(ask.student),
+        Spec.parse(ask.student).without("checkpoint"),  # where it started is nothing to load here
         num_classes=facts.num_classes,
         image_shape=facts.image_shape,
         mean=facts.mean,
         std=facts.std,
     )
-    size = host.plan.input_size or facts.image_shape[1:]
+    size = host.reading.input_size or facts.image_shape[1:]
     known: dict[str, Any] = dict(getattr(host.model, "pretrained_cfg", None) or {})
-    arguments: dict[str, Any] = dict(sorted(deployed.options.items()))
-    if known.get("fixed_input_size"):
-        arguments["img_size"] = tuple(size)
+    arguments: dict[str, Any] = {k: frozen(v) for k, v in sorted(deployed.options.items())}
     folder = output or Path(_name(f"{ask.dataset}-{ask.student}-{ask.method}-s{ask.seed}"))
     path = folder / f"{_name(f'{ask.student}-{ask.method}-s{ask.seed}')}.safetensors"
     found = Exported(
@@ -97,7 +95,7 @@ def exported(
         mean=_shortest(host.mean),
         std=_shortest(host.std),
         input_size=(facts.image_shape[0], *size),
-        resized=host.plan.input_size is not None,
+        resized=host.reading.input_size is not None,
     )
     _check_folder(path, content)
     write_atomically(path, content)

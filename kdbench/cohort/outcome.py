@@ -24,13 +24,13 @@ class Attempt:
     """A trial on its way to a record: what is known of it so far.
 
     Attributes:
-        method: The plugin's object.
+        method: The plugin's object, once it is imported.
         runner: Its student in training, once there is one.
         fields: Measured fields of the record.
     """
 
     trial: Trial
-    method: Method
+    method: Method | None = None
     runner: Runner | None = None
     status: Status = "ok"
     failure: Failure | None = None
@@ -44,7 +44,7 @@ class Attempt:
 
     def fault(self, error: Exception, where: str) -> Failure:
         """What went wrong, where, and whose it is."""
-        loss = getattr(type(self.method).loss, "__code__", None)
+        loss = getattr(getattr(self.method, "loss", None), "__code__", None)
         message = blame(error, self.trial.source, loss)
         return Failure(kind=type(error).__name__, message=message, where=where)
 
@@ -66,6 +66,8 @@ def status_of(error: BaseException) -> Status:
         return "diverged"
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return "oom"
+    if isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate" in str(error):
+        return "oom"  # torch has no exception of its own for the CPU's memory
     return "failed"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -23,11 +23,11 @@ from kdbench.measure import (
     summarise_rounds,
     sweep,
 )
-from kdbench.models import Network, align, create
+from kdbench.models import Network, align, arguments
 from kdbench.plan import Cohort
 from kdbench.record import Card, Cost, Deployed
-from kdbench.teacher import Teacher
-from kdbench.train import Diverged, Runner, interleave, make_batch, seed_torch
+from kdbench.teacher import Teacher, build
+from kdbench.train import Diverged, Runner, guarded, interleave, make_batch, seed_torch
 
 TRANSFER_ROWS = 10_000
 """Fidelity on the transfer set is measured on its first rows, so many at most."""
@@ -64,12 +64,7 @@ class Rig:
         return self._fresh()
 
     def _fresh(self) -> Network:
-        facts = self.cohort.dataset
-        network = create(
-            self.cohort.pair.student, num_classes=facts.num_classes, image_shape=facts.image_shape,
-            mean=facts.mean, std=facts.std,
-        )  # fmt: skip
-        return network.to(self.device)
+        return build(self.cohort.pair.student, self.cohort.dataset, self.device)
 
     def runner(self, chosen: Method) -> Runner:
         """A student of this method, ready for its first step."""
@@ -136,10 +131,13 @@ class Rig:
             "quality": quality(said.logits, target),
             "per_class": per_class(said.logits, target, cohort.dataset.num_classes),
             "fidelity": {cohort.evaluation.split: close, "transfer": everywhere},
-            "teacher": self.card(),
+            "teacher": self.card,
             "logits": store.put(save({"logits": said.logits.contiguous()}), ".safetensors"),
             "deployed": Deployed(
-                network=cohort.pair.student.name, options=self._options(),
+                network=cohort.pair.student.name,
+                options=arguments(
+                    cohort.pair.student, cohort.dataset.num_classes, cohort.dataset.image_shape
+                ),
                 weights=store.put(save(weights), ".safetensors"), parameters=parameters,
                 multiply_adds=multiply_adds, latency_ms=speed.latency_ms,
                 throughput=speed.throughput,
@@ -161,9 +159,10 @@ class Rig:
 
     def prepare(self) -> None:
         """Have all that the teacher says, before the first student is measured."""
-        for split in (self.cohort.evaluation.split, "transfer"):
-            self.reference(split)
+        self.reference("transfer")
+        _ = self.card
 
+    @cached_property
     def card(self) -> Card:
         """The teacher's card."""
         sizes = [size(member, self.cohort.dataset.image_shape) for member in self.teacher.converged]
@@ -176,12 +175,11 @@ class Rig:
         )
 
     def reference(self, split: str) -> Sweep:
-        """What the converged teacher says of a whole split; computed once a worker."""
+        """What the converged teacher says of a whole split; kept for the worker's next cohorts."""
         rows = self.split(split)
-        key = (self.teacher.weights, rows.digest)
-        if key not in self.bench.sweeps:
-            self.bench.sweeps[key] = self.sweep(self.teacher, rows)
-        return self.bench.sweeps[key]
+        # the spec too: how images are resized is no part of the weights
+        key = (str(self.cohort.pair.teacher), self.teacher.weights, rows.digest)
+        return self.bench.sweeps.get(key, lambda: self.sweep(self.teacher, rows))
 
     def split(self, name: str) -> Split:
         """The test split, the validation rows, or the transfer set without augmentation."""
@@ -205,7 +203,12 @@ class Rig:
         yardstick = self.cohort.yardstick
         baseline = str(yardstick.spec) if yardstick else None
         if yardstick and baseline and baseline not in runners:
-            runners = {baseline: self.runner(method(yardstick))} | runners
+            self.bench.watch("", -1)
+            try:
+                with guarded("init()"):
+                    runners = {baseline: self.runner(method(yardstick))} | runners
+            except Exception:  # noqa: BLE001 - the plugin's; costs are then relative to nothing
+                baseline = None
         teachers = {name: self.teach(runner.needs.hints) for name, runner in runners.items()}
         rounds, failures = interleave(
             runners, self.views, teachers, seconds=seconds, watch=self.bench.watch
@@ -225,12 +228,6 @@ class Rig:
             )  # fmt: skip
         return found, failures
 
-    def _options(self) -> dict[str, Any]:
-        """Keyword arguments that make timm build the student again."""
-        facts = self.cohort.dataset
-        given = dict(self.cohort.pair.student.without("checkpoint", "pretrained").options)
-        return {"num_classes": facts.num_classes, "in_chans": facts.image_shape[0], **given}
-
     def _peer(self, role: str) -> nn.Module:
         """A further network of that role, initialised from torch's current generator."""
         if role == "student":
@@ -243,6 +240,6 @@ class Rig:
         """The converged teacher on the unaugmented rows of the transfer set, in order."""
         if split != "transfer":
             raise ValueError(f"no split {split!r}; expected 'transfer'")
-        for rows in torch.arange(len(self.views)).split(256):
+        for rows in torch.arange(len(self.views), device=self.device).split(256):
             batch = make_batch(self.views, rows, self.views.plain(rows), 0.0)
             yield self.teacher(batch.inputs, hints), batch

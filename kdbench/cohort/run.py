@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from kdbench.cohort.outcome import Attempt, environment
 from kdbench.cohort.rig import Rig
 from kdbench.cohort.workbench import Workbench, method, register
+from kdbench.errors import PluginError, StoreError
 from kdbench.plan import Cohort
 from kdbench.record import Record
 from kdbench.teacher import open_teacher
@@ -23,11 +24,23 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
     phases: dict[str, float] = {}
     with _timed(phases, "setup"):
         register([cohort.student_source, *(job.source for job in cohort.teachers)])
-        attempts = {str(trial.spec): Attempt(trial, method(trial)) for trial in cohort.trials}
-        anchors = {stage.anchor for one in attempts.values() for stage in one.method.stages()}
+        attempts = {str(trial.spec): Attempt(trial) for trial in cohort.trials}
+        for name, attempt in attempts.items():
+            bench.watch(name, -1)
+            try:
+                with guarded("import"):
+                    attempt.method = method(attempt.trial)
+            except PluginError:  # it was edited since the plan was made: nothing to record
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
+                attempt.fail(error, "import")
+        methods = [one.method for one in attempts.values() if one.method]
+        anchors = {stage.anchor for one in methods for stage in one.stages()}
         teacher = open_teacher(cohort.teachers, anchors, bench.cache, bench.device)
         rig = Rig(cohort, bench, teacher)
         for name, attempt in attempts.items():
+            if attempt.method is None:
+                continue
             bench.watch(name, -1)
             try:
                 with guarded("init()"):
@@ -45,6 +58,8 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
             try:
                 with guarded("deploy()"):
                     attempt.fields |= rig.measure(runner)
+            except StoreError:  # a full disk is no method's fault
+                raise
             except Exception as error:  # noqa: BLE001 - `deploy` is the plugin's
                 attempt.fail(error, "measure")
     with _timed(phases, "cost"):

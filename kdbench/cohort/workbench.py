@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 import torch
 
@@ -15,11 +15,32 @@ from kdbench.record import Store
 from kdbench.registry import Source, build, load
 from kdbench.teacher import ensure
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
 Watch: TypeAlias = Callable[[str, int], None]
 """Called with a trial's name and step before every call of its plugin.
 
 It says whom to blame if the process dies.
 """
+
+
+class Recent(Generic[Key, Value]):
+    """The values that were asked for last; what a worker keeps must not grow with its cohorts.
+
+    Args:
+        size: How many are kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size, self._kept = size, dict[Key, Value]()
+
+    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+        """The value of this key, made if it is not kept."""
+        self._kept[key] = value = self._kept.pop(key) if key in self._kept else make()
+        if len(self._kept) > self._size:
+            del self._kept[next(iter(self._kept))]
+        return value
 
 
 @dataclass
@@ -35,17 +56,17 @@ class Workbench:
     store: Store
     device: torch.device
     watch: Watch = lambda name, step: None
-    splits: dict[tuple[str, int, int | None], Splits] = field(default_factory=dict)
-    sweeps: dict[tuple[str, str], Sweep] = field(default_factory=dict)
+    splits: Recent[tuple[str, int, int | None], Splits] = field(default_factory=lambda: Recent(4))
+    sweeps: Recent[tuple[str, str, str], Sweep] = field(default_factory=lambda: Recent(8))
 
     def data(self, job: TeacherJob | Cohort, root: str) -> Splits:
         """The splits of a data set, opened once."""
         facts = job.dataset
-        key = (facts.name, job.validation_rows, job.rows)
-        if key not in self.splits:
+
+        def opened() -> Splits:
             dataset = build(load(facts.source)["dataset", facts.spec.name], facts.spec)
             assert isinstance(dataset, DataSet)
-            self.splits[key] = open_splits(
+            return open_splits(
                 dataset,
                 facts.name,
                 root=root,
@@ -53,7 +74,8 @@ class Workbench:
                 validation_rows=job.validation_rows,
                 rows=job.rows,
             )
-        return self.splits[key]
+
+        return self.splits.get((facts.name, job.validation_rows, job.rows), opened)
 
     def train_teacher(self, job: TeacherJob, root: str) -> None:
         """Make sure that a teacher is in the cache."""

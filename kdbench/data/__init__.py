@@ -2,9 +2,8 @@
 
 from kdbench.data.seed import derive_seed
 from kdbench.data.split import Split, Splits, open_split, open_splits, transfer_rows
-from kdbench.data.views import Views, check_views
+from kdbench.data.views import Views
 
 __all__ = [
-    "Split", "Splits", "Views", "check_views", "derive_seed", "open_split", "open_splits",
-    "transfer_rows",
+    "Split", "Splits", "Views", "derive_seed", "open_split", "open_splits", "transfer_rows",
 ]  # fmt: skip

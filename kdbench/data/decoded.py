@@ -77,7 +77,7 @@ def pixels(
     """
     require_memory(len(span) * int(np.prod(shape)), what)
     key = hashlib.sha256(json.dumps([rows.digest, shape, DECODER]).encode()).hexdigest()[:32]
-    folder = cache / "data" / key
+    folder = cache / "pixels" / key  # `data` there is the user's, where KDBENCH_DATA is not set
     if found := _serve(folder, span, shape):
         return found
     try:

@@ -15,32 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdbench.api import DataSet
 from kdbench.data.decoded import require_memory
 from kdbench.data.seed import derive_seed
 from kdbench.data.split import Split
-from kdbench.errors import UsageError
-from kdbench.record import TrainingProtocol
-
-
-def check_views(dataset: DataSet, protocol: TrainingProtocol) -> None:
-    """Nothing, if the protocol's views keep what an image shows.
-
-    Raises:
-        UsageError: Mirroring would change classes, or the shift is as large as the image.
-    """
-    kind = type(dataset).__name__
-    if protocol.flip and not dataset.flips:
-        raise UsageError(
-            f"flip = true on {kind}",
-            "a mirrored image there may change its class",
-            "set flip = false",
-        )
-    if protocol.shift >= min(dataset.image_shape[1:]):
-        size = "x".join(map(str, dataset.image_shape[1:]))
-        raise UsageError(
-            f"shift = {protocol.shift} on {kind}", f"its images are {size} pixels", "lower shift"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kdbench import plan as planning
-from kdbench.engine.schedule import Bug, Listener, Schedule
-from kdbench.engine.worker import Bench, warm_up
+from kdbench.engine.schedule import Listener, Schedule
+from kdbench.engine.worker import Bench, Bug, warm_up
 from kdbench.plan import Plan
 from kdbench.record import Record, Store
 from kdbench.registry import Registry, cache_dir, data_dir
@@ -66,13 +66,12 @@ def run(
     Raises:
         KDBenchError: Names, data or weights are not there; what could run has run and is recorded.
     """
+    bench = Bench(cache_dir(), store.root, device)
     warm_up()
     made = planning.make(suite, registry, store.records(), str(data_dir()))
     started(made)
     cohorts = made.work(retry=retry)
     count = workers or (cores() if device == "cpu" else 1)
-    schedule = Schedule(
-        cohorts, made.teachers(cohorts), Bench(cache_dir(), store.root, device), count, listener
-    )
+    schedule = Schedule(cohorts, made.teachers(cohorts), bench, count, listener)
     records = schedule.run()
     return Run(made, tuple(records), schedule.claimed)

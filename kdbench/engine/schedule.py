@@ -9,8 +9,8 @@ from multiprocessing.connection import wait
 from pathlib import PurePath
 from typing import Protocol
 
-from kdbench.engine.worker import Answer, Bench, Crash, Worker
-from kdbench.errors import ExitCode, KDBenchError
+from kdbench.engine.worker import Answer, Bench, Bug, Crash, Worker
+from kdbench.errors import KDBenchError
 from kdbench.plan import Cohort, TeacherJob
 from kdbench.record import Failure, Record, Status, Store
 
@@ -31,23 +31,6 @@ class Listener(Protocol):
 
     def tick(self, workers: Sequence[tuple[str, str, float]]) -> None:
         """What each worker does now: cohort, method, share of its steps done."""
-
-
-class Bug(KDBenchError):
-    """An exception of our own code in a worker; the trace is in `trace`."""
-
-    exit_code = ExitCode.BUG
-
-    def __init__(self, crash: Crash) -> None:
-        super().__init__(
-            f"{crash.kind}: {crash.message}",
-            "this is a bug of kdbench",
-            "please report it with the traceback",
-        )
-        self.trace = crash.trace
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return KDBenchError, (self.what, self.why, self.next)
 
 
 @dataclass

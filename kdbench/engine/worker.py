@@ -2,34 +2,51 @@
 
 import multiprocessing as mp
 import os
+import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kdbench.errors import DeviceError, KDBenchError
+from kdbench.errors import DeviceError, ExitCode, KDBenchError, UsageError
 from kdbench.plan import Cohort, TeacherJob
 from kdbench.record import Environment, Record, Store
 
+if TYPE_CHECKING:
+    import torch
+
+Hello: TypeAlias = "Environment | KDBenchError | Crash"
 Answer: TypeAlias = "list[Record] | None | KDBenchError | Crash"
 PRELOAD = ["torch", "timm", "safetensors.torch", "kdbench.cohort"]
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where a worker works; picklable."""
+    """Where a worker works; picklable.
+
+    Raises:
+        UsageError: The device is none that kdbench knows.
+    """
 
     cache: Path
     store: Path
     device: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", self.device):
+            raise UsageError(
+                f"no device {self.device!r}",
+                "expected cpu, cuda or cuda:N",
+                "leave --device out to run on the CPU",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +56,23 @@ class Crash:
     kind: str
     message: str
     trace: str
+
+
+class Bug(KDBenchError):
+    """An exception of our own code in a worker; the trace is in `trace`."""
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, crash: Crash) -> None:
+        super().__init__(
+            f"{crash.kind}: {crash.message}",
+            "this is a bug of kdbench",
+            "please report it with the traceback",
+        )
+        self.trace = crash.trace
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return KDBenchError, (self.what, self.why, self.next)
 
 
 def warm_up() -> None:
@@ -84,7 +118,16 @@ class Worker:
         with _nameless_main():
             self.process.start()
         theirs.close()
-        hello: Environment | KDBenchError = self.pipe.recv()
+        try:
+            hello: Hello = self.pipe.recv()
+        except (EOFError, OSError) as error:
+            raise DeviceError(
+                "a worker could not start",
+                self.stop() or "it ended without a word",
+                "see the lines above and the system's log; try --workers 1",
+            ) from error
+        if isinstance(hello, Crash):
+            raise Bug(hello)
         if isinstance(hello, KDBenchError):
             raise hello
         self.environment = hello
@@ -133,30 +176,43 @@ def _work(pipe: Connection, crumb: Any, bench: Bench) -> None:  # noqa: ANN401 -
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(1)
-    here = Workbench(bench.cache, Store(bench.store), torch.device(bench.device))
-    if here.device.type == "cuda" and not torch.cuda.is_available():
-        pipe.send(
-            DeviceError(
-                "no CUDA device is available",
-                "torch sees none",
-                "leave --device out to run on the CPU",
-            )
-        )
-        return
-    pipe.send(environment(here.device))
-    while True:
-        try:
-            payload = pipe.recv()
-        except EOFError:
-            return
-        if payload is None:
-            return
-        pipe.send(_answer(payload, here, crumb))
+    hello: Hello
+    here: Workbench | None
+    try:
+        here = Workbench(bench.cache, Store(bench.store), _device(bench.device))
+        hello = environment(here.device)
+    except KDBenchError as error:
+        here, hello = None, error
+    except Exception as error:  # noqa: BLE001 - told to the parent, who reports it as our bug
+        here, hello = None, _crash(error)
+    with suppress(EOFError, OSError):  # the parent was interrupted, and is gone
+        pipe.send(hello)
+        while here and (payload := pipe.recv()) is not None:
+            pipe.send(_answer(payload, here, crumb))
+
+
+def _device(name: str) -> "torch.device":
+    """The device, where torch has it."""
+    import torch
+
+    device = torch.device(name)
+    if device.type != "cuda":
+        return device
+    if not torch.cuda.is_available():
+        why, then = "torch sees none", "leave --device out to run on the CPU"
+        raise DeviceError("no CUDA device is available", why, then)
+    if (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise DeviceError(f"no CUDA device {device.index}", f"torch sees {count}", "count from 0")
+    return device
+
+
+def _crash(error: Exception) -> Crash:
+    import traceback
+
+    return Crash(type(error).__name__, str(error), "".join(traceback.format_exception(error)))
 
 
 def _answer(payload: tuple[Any, ...], here: Any, crumb: Any) -> Answer:  # noqa: ANN401 - torch is loaded later
-    import traceback
-
     from kdbench.cohort import run
 
     try:
@@ -175,7 +231,7 @@ def _answer(payload: tuple[Any, ...], here: Any, crumb: Any) -> Answer:  # noqa:
     except KDBenchError as error:
         return error
     except Exception as error:  # noqa: BLE001 - told to the parent, who reports it as our bug
-        return Crash(type(error).__name__, str(error), traceback.format_exc())
+        return _crash(error)
 
 
 def _watch(crumb: Any, places: dict[str, int]) -> Callable[[str, int], None]:  # noqa: ANN401 - as above

@@ -1,10 +1,12 @@
 """Any timm network: images in [0, 1] to logits, pooled features and hints, in one pass."""
 
-from kdbench.models.creation import create
+from kdbench.models.creation import arguments, create
 from kdbench.models.description import describe
 from kdbench.models.hints import align
 from kdbench.models.network import Network
-from kdbench.models.plan import Plan, surveyed
-from kdbench.models.weights import export, load
+from kdbench.models.survey import Reading, surveyed
+from kdbench.models.weights import load
 
-__all__ = ["Network", "Plan", "align", "create", "describe", "export", "load", "surveyed"]
+__all__ = [
+    "Network", "Reading", "align", "arguments", "create", "describe", "load", "surveyed",
+]  # fmt: skip

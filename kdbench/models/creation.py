@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import json
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,8 @@ from timm.layers import to_2tuple
 from torch import nn
 
 from kdbench.errors import DataError, Unsupported, UsageError
-from kdbench.models.network import Network, Plan
-from kdbench.models.plan import Misfit, check_covered, surveyed
+from kdbench.models.network import Network, Reading
+from kdbench.models.survey import Misfit, check_covered, surveyed
 from kdbench.models.weights import load
 from kdbench.record import Spec
 
@@ -64,14 +65,26 @@ def create(
     """
     _check(network)
     weights = dict(network.options)
-    sized, plan = _planned(network.without("checkpoint"), num_classes, image_shape)
+    sized, reading = _sized(network.without("checkpoint"), num_classes, image_shape)
     pretrained = bool(weights.get("pretrained"))
     model = _built(network, num_classes, image_shape[0], sized, pretrained)
     if pretrained:
         mean, std = _published_statistics(model, image_shape[0])
     if weights.get("checkpoint") is not None:
         load(model, str(weights["checkpoint"]))
-    return Network(model, mean=mean, std=std, plan=plan)
+    return Network(model, mean=mean, std=std, reading=reading)
+
+
+def arguments(network: Spec, num_classes: int, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Keyword arguments, as JSON, with which `timm.create_model` builds the bare network again.
+
+    Args:
+        network, num_classes, image_shape: As for `create`.
+    """
+    sized, _ = _sized(network.without("checkpoint"), num_classes, image_shape)
+    own = dict(network.without(*_OURS).options) | ({"img_size": sized} if sized else {})
+    found: dict[str, Any] = {"num_classes": num_classes, "in_chans": image_shape[0]}
+    return found | dict(json.loads(json.dumps(own)))
 
 
 def _check(network: Spec) -> None:
@@ -106,10 +119,10 @@ class _Facts(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _planned(
+def _sized(
     network: Spec, num_classes: int, image_shape: tuple[int, int, int]
-) -> tuple[tuple[int, int] | None, Plan]:
-    """The `img_size` to build with, if any, and the plan, of the first size that can be taken."""
+) -> tuple[tuple[int, int] | None, Reading]:
+    """The `img_size` to build with, if any, and the reading, of the first size that fits."""
     channels, *sides = image_shape
     image_size = (sides[0], sides[1])
     error: Exception | None = None
@@ -121,12 +134,12 @@ def _planned(
             try:
                 sized = size if facts.fixed else None
                 candidate = model or _built(network, num_classes, channels, sized)
-                plan = surveyed(candidate, image_shape, None if size == image_size else size)
+                reading = surveyed(candidate, image_shape, None if size == image_size else size)
                 if (
                     facts.fixed
                 ):  # where the size is free, the network is asked to take what the image has
                     check_covered(candidate, channels, size)
-                return sized, plan
+                return sized, reading
             except (Misfit, UsageError) as caught:
                 error = caught
     if isinstance(error, UsageError):

@@ -38,9 +38,9 @@ def describe(network: Network) -> Description:
         (name, list(tensor.shape))
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
     )
-    asked = canonical([shapes, network.plan.multiply_adds])
+    asked = canonical([shapes, network.reading.multiply_adds])
     return Description(
         params=sum(weight.numel() for weight in model.parameters()),
-        multiply_adds=network.plan.multiply_adds,
+        multiply_adds=network.reading.multiply_adds,
         fingerprint=hashlib.sha256(asked.encode()).hexdigest(),
     )

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Reading:
     """How one architecture is read at one image size; says nothing of its weights.
 
     Attributes:
@@ -53,7 +53,7 @@ class Network(nn.Module):
             maps alone.
         mean: Of the images in [0, 1], subtracted, a channel each.
         std: Of the images in [0, 1], divided by, a channel each.
-        plan: How this architecture is read; see `surveyed`.
+        reading: How this architecture is read; see `surveyed`.
 
     Attributes:
         model: The bare network, whose `state_dict` is exported.
@@ -64,16 +64,16 @@ class Network(nn.Module):
         std: Tensor
 
     def __init__(
-        self, model: nn.Module, *, mean: Sequence[float], std: Sequence[float], plan: Plan
+        self, model: nn.Module, *, mean: Sequence[float], std: Sequence[float], reading: Reading
     ) -> None:
         super().__init__()
-        if not len(mean) == len(std) == plan.image_shape[0] or min(std) <= 0:
+        if not len(mean) == len(std) == reading.image_shape[0] or min(std) <= 0:
             raise ValueError(
-                f"mean {mean} and std {std} are not those of {plan.image_shape[0]} channels"
+                f"mean {mean} and std {std} are not those of {reading.image_shape[0]} channels"
             )
         self.model = model
-        self.plan = plan
-        self.picked = tuple(range(len(plan.taps)))
+        self.reading = reading
+        self.picked = tuple(range(len(reading.taps)))
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         for module in model.modules():
@@ -101,33 +101,37 @@ class Network(nn.Module):
         x = self.prepared(images)
         maps: list[Tensor] = []
         if hints:
-            taps = [self.plan.taps[place] for place in self.picked]
+            taps = [self.reading.taps[place] for place in self.picked]
             x, maps = called(self.model, "forward_intermediates")(
                 x, indices=taps, output_fmt="NCHW"
             )
         else:
             x = called(self.model, "forward_features")(x)
         head = called(self.model, "forward_head")
-        if self.plan.direct:
+        if self.reading.direct:
             pooled = head(x, pre_logits=True).flatten(1)
             return self.classify(pooled), pooled, tuple(maps)
         logits, inputs = overheard(classifiers(self.model), lambda: head(x))
-        return logits, inputs[0] if self.plan.shared else torch.cat(inputs, 1), tuple(maps)
+        return logits, inputs[0] if self.reading.shared else torch.cat(inputs, 1), tuple(maps)
 
     def prepared(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels h w"]:
         """What the bare network reads: resized if need be (bilinear, antialias), normalised."""
-        if self.plan.input_size:
+        if self.reading.input_size:
             images = F.interpolate(
-                images, self.plan.input_size, mode="bilinear", align_corners=False, antialias=True
+                images,
+                self.reading.input_size,
+                mode="bilinear",
+                align_corners=False,
+                antialias=True,
             )
         return (images - self.mean) / self.std
 
     def classify(self, pooled: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
         """Logits of pooled features, by this network's own classifier (the mean, if it has two)."""
-        heads, dims = classifiers(self.model), self.plan.pooled_dims
-        parts = [pooled] * len(heads) if self.plan.shared else pooled.split(dims, 1)
+        heads, dims = classifiers(self.model), self.reading.pooled_dims
+        parts = [pooled] * len(heads) if self.reading.shared else pooled.split(dims, 1)
         said = [
             head(part[..., None, None] if isinstance(head, nn.Conv2d) else part).flatten(1)
             for head, part in zip(heads, parts, strict=True)
@@ -135,20 +139,22 @@ class Network(nn.Module):
         return said[0] if len(said) == 1 else torch.stack(said).mean(0)
 
     def pick(self, places: Sequence[int]) -> None:
-        """Keep only these of the plan's hints, from now on; see `align`."""
-        if not set(places) <= set(range(len(self.plan.hints))) or list(places) != sorted(
+        """Keep only these of the reading's hints, from now on; see `align`."""
+        if not set(places) <= set(range(len(self.reading.hints))) or list(places) != sorted(
             set(places)
         ):
-            raise ValueError(f"{places} are not rising places among {len(self.plan.hints)} hints")
+            raise ValueError(
+                f"{places} are not rising places among {len(self.reading.hints)} hints"
+            )
         self.picked = tuple(places)
 
     def port(self) -> Port:
         """This network as a method's `init` sees it: itself, and the shapes of what it says."""
-        dims = self.plan.pooled_dims
+        dims = self.reading.pooled_dims
         return Port(
             model=self,
-            pooled_dim=dims[0] if self.plan.shared else sum(dims),
-            hints=tuple(self.plan.hints[place] for place in self.picked),
+            pooled_dim=dims[0] if self.reading.shared else sum(dims),
+            hints=tuple(self.reading.hints[place] for place in self.picked),
         )
 
 

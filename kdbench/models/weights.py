@@ -1,14 +1,12 @@
-"""Weights of a bare timm network, from a file and to a file."""
+"""Weights of a bare timm network, from a file."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
 from timm.models import load_state_dict
 from torch import nn
 
 from kdbench.errors import DataError
-from kdbench.models.network import Network
 
 
 def load(model: nn.Module, path: str | Path) -> None:
@@ -41,15 +39,6 @@ def load(model: nn.Module, path: str | Path) -> None:
         next_step = "check the network's name, its options and the number of classes"
         raise DataError(f"{path} holds the weights of another network", why, next_step)
     model.load_state_dict(found, strict=True)
-
-
-def export(network: Network, path: str | Path) -> None:
-    """Write the bare network's weights as safetensors, for timm's `checkpoint_path`."""
-    state = network.model.state_dict()
-    save_file(
-        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()},
-        str(path),
-    )
 
 
 def _few(names: Sequence[str]) -> str:

@@ -198,7 +198,8 @@ def _named(network: Spec) -> Spec:
     if path is None:
         return network
     try:
-        digest = hashlib.sha256(Path(str(path)).read_bytes()).hexdigest()
+        with Path(str(path)).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UsageError(
             f"cannot read checkpoint {path}",
@@ -231,6 +232,12 @@ def _check(dataset: DataFacts, protocol: TrainingProtocol, suite: Suite) -> None
                 f"[{who}] rows = {asked.rows or have} give no batch",
                 "a batch of one row has no statistics",
                 "raise rows",
+            )
+        if asked.shift >= min(dataset.image_shape[1:]):
+            raise UsageError(
+                f"[{who}] shift = {asked.shift} is too large",
+                f"images of {dataset.name} are {' x '.join(map(str, dataset.image_shape[1:]))}",
+                "lower it",
             )
         if asked.flip and not dataset.flips:
             raise UsageError(

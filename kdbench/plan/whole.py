@@ -34,8 +34,13 @@ class Plan:
         """The distinct teachers of these cohorts, in the order of first use."""
         return tuple({job.key: job for cohort in cohorts for job in cohort.teachers}.values())
 
-    def minutes(self, records: Sequence[Record], workers: int) -> float | None:
-        """Estimated minutes of the open work on `workers` cores; None where nothing is known."""
+    def minutes(
+        self, records: Sequence[Record], workers: int, *, retry: bool = False
+    ) -> float | None:
+        """Estimated minutes of the work on `workers` cores, teachers' training left out.
+
+        None where nothing is known of a trial.
+        """
         seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
         for record in records:
             if record.status == "ok" and "trial" in record.seconds:
@@ -44,7 +49,7 @@ class Plan:
                     record.seconds["trial"] / ask.protocol.total_steps(max(record.rows, 1))
                 )
         total = 0.0
-        for cohort in self.work():
+        for cohort in self.work(retry=retry):
             steps = cohort.protocol.total_steps(cohort.stream_rows)
             full = cohort.protocol.model_copy(update={"steps": None, "budget": 1.0}).total_steps(
                 cohort.stream_rows

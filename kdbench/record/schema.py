@@ -2,7 +2,7 @@
 
 from typing import Final, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from kdbench.record.question import Frozen, Question, fingerprint
 
@@ -81,7 +81,7 @@ class Deployed(Frozen):
     """
 
     network: str
-    options: dict[str, bool | int | float | str | None]
+    options: dict[str, JsonValue]
     weights: str
     parameters: int
     multiply_adds: int
@@ -102,8 +102,8 @@ class Cost(Frozen):
         rounds: Interleaved rounds measured, after warm-up.
         teacher_passes: Teacher forward passes an image.
         training_parameters: Weights that are trained and not shipped.
-        peak_memory_mb: High-water mark of the worker (CPU, shared by the cohort) or of the trial
-            (GPU).
+        peak_memory_mb: High-water mark in MiB of the worker since it started, which all trials that
+            it ran share: of its memory (CPU) or of the GPU's that torch took for it.
         compile_seconds: Spent compiling, outside of all other figures.
         valid: Whether the figures may be compared; `why_not` says why not.
     """

@@ -67,9 +67,15 @@ class Store:
         """All records, in the order of their file names.
 
         Raises:
-            StoreError: A file is not a record of this schema; nothing is skipped.
+            StoreError: A file is not a record of this schema, or was changed after it was written;
+                nothing is skipped.
         """
-        return [self.read(path) for path in sorted(self.root.glob("records/*/*/*.json"))]
+        found = {path: self.read(path) for path in sorted(self.root.glob("records/*/*/*.json"))}
+        for path, record in found.items():
+            if path != self.path(record):
+                what = f"{path} was changed after it was written"
+                raise StoreError(what, "its content is not what its name says", "restore it")
+        return list(found.values())
 
     def read(self, path: Path) -> Record:
         """The record in one file."""
@@ -116,7 +122,7 @@ class Store:
 
     def artifact(self, digest: str, suffix: str = ".safetensors") -> Path:
         """Where the artifact with this content hash lies, or would lie."""
-        return self.root / "artifacts" / f"{digest}{suffix}"
+        return self.root / "artifacts" / f"{_part(digest)}{suffix}"  # a record may come from anyone
 
     @contextmanager
     def claim(self, question: str) -> Iterator[bool]:

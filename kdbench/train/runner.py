@@ -134,7 +134,8 @@ class Runner:
         epoch, position = divmod(self.quizzed, len(self.quiz) // size)
         rows = self.quiz.order(epoch)[position * size : (position + 1) * size]
         self.quizzed += 1
-        return self._batch(self.quiz, rows, self.quiz.plain(rows))
+        batch = make_batch(self.quiz, rows, self.quiz.plain(rows), self.progress)
+        return replace(batch, stage=self.stage)
 
     def teacher_update(self, gradients: Sequence[Tensor | None], learning_rate: float) -> None:
         """One step of the private teacher."""
@@ -221,9 +222,6 @@ class Runner:
     def _precision(self) -> torch.autocast:
         narrow = self.protocol.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=narrow)
-
-    def _batch(self, views: Views, rows: Tensor, images: Tensor) -> Batch:
-        return make_batch(views, rows, images, self.progress)
 
 
 def _assign(weights: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:

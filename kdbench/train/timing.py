@@ -77,7 +77,8 @@ def _round(
         runner.done = int((point + 0.5) / POINTS * runner.total)
         watch(name, runner.done)
         with clock.phase("data"):
-            step = Step(make_batch(views, rows, views.batch(rows, point), runner.progress), teach)
+            # of one epoch: its views are drawn once, as in training, and not at every step
+            step = Step(make_batch(views, rows, views.batch(rows, 0), runner.progress), teach)
         runner.step(step)
     whole = clock.now() - start
     clock.running = False

@@ -97,9 +97,9 @@ def check_answers(network: Network, x: Tensor) -> None:
         assert torch.equal(said.pooled, bare.pooled)
         torch.testing.assert_close(network.classify(said.pooled), own, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(
-            said.pooled, inputs[0] if network.plan.shared else torch.cat(inputs, 1)
+            said.pooled, inputs[0] if network.reading.shared else torch.cat(inputs, 1)
         )
-        for tap, hint in zip(network.plan.taps, said.hints, strict=True):
+        for tap, hint in zip(network.reading.taps, said.hints, strict=True):
             (alone,) = network.model.forward_intermediates(
                 network.prepared(x),
                 indices=[tap],

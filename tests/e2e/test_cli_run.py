@@ -265,6 +265,7 @@ def test_without_a_store_records_lie_in_the_working_directory_and_out_of_git(
         (("--budget", "2"), 2, "bad value for 'train.budget' in the command line"),
         (("-m", "kdd"), 2, "unknown method 'kdd'"),
         (("--dataset", "parquet:./nowhere"), 4, ""),
+        (("--device", "tpu", "--steps", "4", "-m", "kd"), 2, "no device 'tpu'"),
         (("--device", "cuda:99", "--steps", "4", "-m", "kd"), 4, "no CUDA device is available"),
     ],
 )

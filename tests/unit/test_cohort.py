@@ -1,6 +1,7 @@
 """From a cohort to its records: what they hold, which split was read, and what a step cost."""
 
 import hashlib
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from safetensors.torch import load_file
 
 from kdbench.cohort import rig
 from kdbench.cohort.outcome import blame, status_of, strip_paths
+from kdbench.cohort.workbench import Recent
 from kdbench.data import split as splits
-from kdbench.errors import ContractError, Unsupported
+from kdbench.errors import ContractError, StoreError, Unsupported
+from kdbench.record import Store
 from kdbench.registry import Source
 from kdbench.teacher import open_teacher
 from kdbench.train import Diverged
@@ -104,6 +107,16 @@ def test_a_teacher_that_moved_costs_the_cohort_its_records(
         kdbench_answer(*kdbench_plan(methods=["kd"]).cohorts)
 
 
+def test_a_worker_keeps_what_was_asked_for_last_and_no_more() -> None:
+    kept, made = Recent[int, int](2), list[int]()
+
+    def ask(key: int) -> int:
+        return kept.get(key, lambda: made.append(key) or 10 * key)  # type: ignore[func-returns-value]  # a list's append
+
+    assert [ask(key) for key in (1, 2, 1, 3, 1, 2)] == [10, 20, 10, 30, 10, 20]
+    assert made == [1, 2, 3, 2]
+
+
 # Splits -----------------------------------------------------------------------------------------
 
 
@@ -121,7 +134,6 @@ def test_while_a_protocol_is_chosen_the_test_split_is_never_opened(
 
     monkeypatch.setattr(splits, "open_split", guarded)
     from kdbench.cohort import Workbench
-    from kdbench.record import Store
 
     bench = Workbench(tmp_path, Store(tmp_path / "store"), torch.device("cpu"))
     (cohort,) = kdbench_plan(methods=["kd"], **VALIDATING).cohorts
@@ -215,6 +227,16 @@ def test_without_a_baseline_there_is_a_cost_and_no_overhead(
     assert cost.overhead is None
 
 
+def test_a_baseline_that_cannot_be_had_costs_the_others_only_their_overhead(
+    kdbench_plan: Planned, kdbench_answer: Any
+) -> None:
+    pair = "2*resnet8[width=0.25]:resnet8[width=0.25]"  # an ensemble has no hints
+    made = kdbench_plan(methods=["kd"], pairs=[pair], scoring={"baselines": ("fitnet",)})
+    record = kdbench_answer(*made.cohorts)["kd"]
+    assert (record.status, record.cost.overhead) == ("ok", None)
+    assert record.cost.step_ms > 0
+
+
 # What a method cannot have ----------------------------------------------------------------------
 
 
@@ -239,7 +261,51 @@ def test_each_kind_of_exception_has_its_status() -> None:
     assert status_of(Unsupported("x")) == "unsupported"
     assert status_of(Diverged("x")) == "diverged"
     assert status_of(MemoryError()) == status_of(torch.OutOfMemoryError()) == "oom"
+    with pytest.raises(RuntimeError) as full:
+        torch.empty(10**15)
+    assert status_of(full.value) == "oom"
     assert status_of(ContractError("x")) == status_of(ZeroDivisionError()) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: 1 / 0, "ZeroDivisionError"),
+        (lambda: torch.set_default_dtype(torch.float64), "import changed global state"),
+    ],
+)
+def test_a_plugin_that_goes_wrong_when_a_worker_imports_it_costs_only_its_own_trial(
+    wrong: Callable[[], Any],
+    said: str,
+    records: dict[str, Any],
+    kdbench_plan: Planned,
+    kdbench_answer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = importlib.import_module("kdbench.cohort.run")
+    real = module.method
+
+    def imported(trial: Any) -> Any:
+        if trial.spec.name == "at":
+            wrong()
+        return real(trial)
+
+    monkeypatch.setattr(module, "method", imported)
+    found = kdbench_answer(*kdbench_plan(methods=["at", "kd"]).cohorts)
+    assert (found["at"].status, found["at"].failure.where) == ("failed", "import")
+    assert said in found["at"].failure.message
+    assert found["kd"].deployed.weights == records["kd"].deployed.weights
+
+
+def test_a_store_that_cannot_be_written_is_no_method_s_fault(
+    kdbench_plan: Planned, kdbench_answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise StoreError("cannot write", "no space left on device")
+
+    monkeypatch.setattr(Store, "put", full)
+    with pytest.raises(StoreError, match="no space left"):
+        kdbench_answer(*kdbench_plan(methods=["kd"]).cohorts)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from kdbench.api import DataSet, Rows
 from kdbench.data import (
     Split,
     Views,
-    check_views,
     decoded,
     derive_seed,
     open_split,
@@ -22,7 +21,6 @@ from kdbench.data import (
     transfer_rows,
 )
 from kdbench.errors import ContractError, DataError, StoreError, UsageError
-from kdbench.record import TrainingProtocol
 
 SHAPE = (3, 6, 5)
 
@@ -89,7 +87,7 @@ def pixels_of(rows):
 
 
 def entry(tmp_path, name):
-    (found,) = (tmp_path / "data").glob(f"*/{name}")
+    (found,) = (tmp_path / "pixels").glob(f"*/{name}")
     return found
 
 
@@ -184,7 +182,7 @@ def test_a_decode_that_fails_leaves_nothing_behind(train, data, tmp_path):
     data.set(explodes_at=300, error=DataError("row 300 is broken"))
     with pytest.raises(DataError, match="row 300 is broken"):
         train()
-    assert list((tmp_path / "data").glob("*/*")) == []
+    assert list((tmp_path / "pixels").glob("*/*")) == []
     data.set(explodes_at=None)
     assert len(train()) == 700
 
@@ -412,17 +410,3 @@ def test_padded_pixels_that_exceed_memory_are_refused(monkeypatch):
     )
     with pytest.raises(DataError, match="the padded transfer set"):
         views()
-
-
-def test_mirroring_where_classes_would_change_is_refused(data):
-    protocol = TrainingProtocol(epochs=1, batch_size=2, learning_rate=0.1, flip=True, shift=4)
-    with pytest.raises(UsageError, match="flip = true on Counted"):
-        check_views(data, protocol)
-    data.set(flips=True)
-    check_views(data, protocol)
-
-
-def test_a_shift_as_large_as_the_image_is_refused(data):
-    protocol = TrainingProtocol(epochs=1, batch_size=2, learning_rate=0.1, shift=5)
-    with pytest.raises(UsageError, match="shift = 5 on Counted"):
-        check_views(data, protocol)

@@ -12,8 +12,8 @@ import torch
 
 from kdbench import engine
 from kdbench.engine import Bug
-from kdbench.engine.worker import Bench, Crash, _work
-from kdbench.errors import DataError, DeviceError, ExitCode
+from kdbench.engine.worker import Bench, Crash, _device, _work
+from kdbench.errors import DataError, DeviceError, ExitCode, UsageError
 from kdbench.record import Store
 
 STUDENT = "resnet8[width=0.25]"
@@ -81,6 +81,53 @@ def test_a_device_that_is_not_there_is_what_a_worker_says_first(
     said = ours.recv()
     assert isinstance(said, DeviceError)
     assert said.what == "no CUDA device is available"
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:x", "cuda:-1", "", "CPU"])
+def test_a_device_that_kdbench_does_not_know_is_refused_before_anything_runs(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"no device"):
+        Bench(tmp_path, tmp_path, name)
+
+
+def test_a_device_beyond_those_that_there_are_is_what_a_worker_says_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert _device("cuda") == torch.device("cuda")
+    assert _device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(DeviceError, match=r"no CUDA device 2"):
+        _device("cuda:2")
+
+
+def test_a_worker_that_cannot_begin_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(device: torch.device) -> None:
+        raise RuntimeError(f"{device} is odd")
+
+    monkeypatch.setattr("kdbench.cohort.environment", broken)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    ours, theirs = Pipe()
+    _work(theirs, [0.0] * 3, Bench(tmp_path, tmp_path, "cpu"))
+    said = ours.recv()
+    assert isinstance(said, Crash)
+    assert (said.kind, said.message) == ("RuntimeError", "cpu is odd")
+    assert "Traceback" in said.trace
+
+
+def test_a_worker_whose_parent_is_gone_ends_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    for goodbye in (False, True):
+        ours, theirs = Pipe()
+        if goodbye:
+            ours.send(None)
+        ours.close()
+        _work(theirs, [0.0] * 3, Bench(tmp_path, tmp_path, "cpu"))
 
 
 def test_a_bug_of_our_own_is_told_as_one_with_its_trace() -> None:

@@ -15,10 +15,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kdbench.api import Hint, Outputs, Unsupported
 from kdbench.errors import DataError, UsageError
-from kdbench.models import Network, align, create, describe, export, load, surveyed
+from kdbench.models import Network, align, arguments, create, describe, load, surveyed
 from kdbench.models.hints import chosen, equidistant
-from kdbench.models.plan import Misfit
-from kdbench.record import Spec
+from kdbench.models.survey import Misfit
+from kdbench.record import Deployed, Spec, frozen
 from kdbench_models import resnet, vgg, wrn
 
 assert all(family.ENTRIES for family in (resnet, wrn, vgg))  # registers them
@@ -53,7 +53,7 @@ def test_hints_are_the_last_map_at_each_stride():
 
 def test_hints_of_one_stride_are_four_blocks_at_equal_relative_depths_without_the_class_token():
     net = made("vit_tiny_patch16_224", **COLOUR)
-    assert net.plan.taps == (2, 5, 8, 11)
+    assert net.reading.taps == (2, 5, 8, 11)
     assert (
         net.port().hints == (Hint(channels=192, height=2, width=2, stride=16, kind="tokens"),) * 4
     )
@@ -131,7 +131,7 @@ def test_activations_work_in_place_nowhere_and_captured_maps_stay():
     net = made("resnet18", **COLOUR).eval()
     assert not any(getattr(module, "inplace", False) for module in net.modules())
     said = net(images(2, 3, 32, 32), hints=True)
-    for tap, hint in zip(net.plan.taps, said.hints, strict=True):
+    for tap, hint in zip(net.reading.taps, said.hints, strict=True):
         x = net.prepared(images(2, 3, 32, 32))
         (alone,) = net.model.forward_intermediates(
             x, indices=[tap], stop_early=True, intermediates_only=True
@@ -253,7 +253,7 @@ def test_images_are_normalised_by_the_data_set_where_weights_are_trained_here():
 )
 def test_images_are_resized_only_where_they_must_be(text, shape, size):
     net = made(text, image_shape=shape, mean=[0.5] * shape[0], std=[0.25] * shape[0])
-    assert net.plan.input_size == size
+    assert net.reading.input_size == size
     assert net.prepared(images(1, *shape)).shape[2:] == (size or shape[1:])
 
 
@@ -267,13 +267,13 @@ def test_a_size_that_the_network_can_never_take_is_refused():
 def test_published_weights_get_images_of_their_own_size_and_statistics(tmp_path):
     published(tmp_path, mean=(0.1, 0.2, 0.3), std=(0.2, 0.4, 0.6))
     net = made(f"local-dir:{tmp_path}[pretrained=true]", **COLOUR)
-    assert net.plan.input_size == (48, 48)
+    assert net.reading.input_size == (48, 48)
     torch.testing.assert_close(net.mean.flatten(), torch.tensor([0.1, 0.2, 0.3]))
     torch.testing.assert_close(net.std.flatten(), torch.tensor([0.2, 0.4, 0.6]))
     stored = load_file(tmp_path / "model.safetensors")
     assert torch.equal(net.model.layer1[0].conv1.weight, stored["layer1.0.conv1.weight"])
     untrained = made(f"local-dir:{tmp_path}", **COLOUR)
-    assert untrained.plan.input_size is None
+    assert untrained.reading.input_size is None
     assert not torch.equal(untrained.model.layer1[0].conv1.weight, stored["layer1.0.conv1.weight"])
     torch.testing.assert_close(untrained.mean.flatten(), torch.tensor(COLOUR["mean"]))
 
@@ -315,7 +315,7 @@ def published(folder, **statistics: tuple[float, ...]) -> None:
 )
 def test_initial_weights_are_timms_own_of_the_same_seed(text):
     spec = Spec.parse(text)
-    nets = [made(text, **COLOUR), made(text, **COLOUR)]  # planned, and planned already
+    nets = [made(text, **COLOUR), made(text, **COLOUR)]  # surveyed, and surveyed already
     torch.manual_seed(0)
     sized = {"img_size": (32, 32)} if text.startswith("test_vit") else {}
     own = timm.create_model(spec.name, num_classes=10, in_chans=3, **dict(spec.options), **sized)
@@ -400,10 +400,10 @@ def test_wrong_statistics_are_refused():
 # Weights
 
 
-def test_exported_weights_are_the_bare_networks_and_come_back(tmp_path):
+def test_the_bare_networks_weights_are_read_from_a_file_by_timm_and_by_us(tmp_path):
     net, x = made("resnet8[width=0.5]"), images(2, 1, 8, 8)
     net(x)
-    export(net, tmp_path / "net.safetensors")
+    save_file(net.model.state_dict(), tmp_path / "net.safetensors")
     bare = timm.create_model(
         "resnet8",
         width=0.5,
@@ -415,10 +415,26 @@ def test_exported_weights_are_the_bare_networks_and_come_back(tmp_path):
     for one in (bare, back.model):
         assert all(torch.equal(t, net.model.state_dict()[n]) for n, t in one.state_dict().items())
     assert torch.equal(back.eval()(x).logits, net.eval()(x).logits)
-    export(back, tmp_path / "again.safetensors")
-    assert (tmp_path / "again.safetensors").read_bytes() == (
-        tmp_path / "net.safetensors"
-    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("resnet8[width=0.5]", (1, 8, 8)),
+        ("resnet8[img_size=16]", (1, 8, 8)),
+        ("test_convnext[dims=(8,16,24,32)]", (3, 32, 32)),
+        ("test_vit", (3, 32, 32)),
+        ("test_vit[img_size=64]", (3, 32, 32)),
+    ],
+)
+def test_the_arguments_build_the_bare_network_again_after_a_trip_through_json(text, shape):
+    net = made(text, image_shape=shape, mean=[0.5] * shape[0], std=[0.5] * shape[0])
+    told = json.loads(json.dumps(arguments(Spec.parse(text), 10, shape)))
+    bare = timm.create_model(Spec.parse(text).name, **{key: frozen(v) for key, v in told.items()})
+    bare.load_state_dict(net.model.state_dict(), strict=True)
+    deployed = {"network": "n", "weights": "w", "parameters": 1, "multiply_adds": 1}
+    kept = Deployed(**deployed, options=told, latency_ms=1, throughput=1)
+    assert json.loads(kept.model_dump_json())["options"] == told
 
 
 def test_a_torch_checkpoint_is_read_without_running_code(tmp_path):

@@ -220,6 +220,7 @@ def test_given_weights_must_be_there_and_cannot_be_repeated(
         ({"train": {"rows": 1}}, UsageError, "give no batch"),
         ({"train": {"flip": True}}, UsageError, r"\[train\] flip = true is not allowed"),
         ({"teacher": {"flip": True}}, UsageError, r"\[teacher\] flip = true is not allowed"),
+        ({"train": {"shift": 8}}, UsageError, r"\[train\] shift = 8 is too large"),
         ({"evaluation": {"validation_rows": 1}}, UsageError, "digits has 899 training rows here"),
         ({"methods": ["kdd"]}, UsageError, "did you mean 'kd'?"),
         ({"methods": ["kd[temprature=2]"]}, UsageError, "did you mean 'temperature'?"),

@@ -98,6 +98,15 @@ def test_an_unreadable_record_is_named_and_never_skipped(
         store.records()
 
 
+def test_a_record_that_was_changed_after_it_was_written_is_refused(
+    store: Store, kdbench_record: Made
+) -> None:
+    path = store.add(kdbench_record())
+    path.write_text(path.read_text().replace('"suite": "', '"suite": "another-'))
+    with pytest.raises(StoreError, match="changed after it was written"):
+        store.records()
+
+
 def test_a_newer_record_is_refused_rather_than_misread(store: Store, kdbench_record: Made) -> None:
     path = store.add(kdbench_record())
     newer = {**json.loads(path.read_text()), "schema_version": 2}
@@ -160,3 +169,8 @@ def test_a_claim_is_one_process_s_alone_and_ends_with_it_however_it_ends(store: 
             assert (ours, again) == (True, False)
     with store.claim("q") as ours:
         assert ours
+
+
+def test_an_artifact_s_hash_cannot_lead_out_of_the_store(tmp_path: Path) -> None:
+    path = Store(tmp_path).artifact("../../secret", ".txt")
+    assert path.parent == tmp_path / "artifacts"

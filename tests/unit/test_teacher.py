@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from kdbench import teacher as teachers
 from kdbench.cohort import Workbench
-from kdbench.errors import DataError, Unsupported
+from kdbench.errors import DataError, StoreError, Unsupported
 from kdbench.models import Network
 from kdbench.plan import TeacherJob
 from kdbench.record import Store
@@ -86,7 +86,7 @@ def test_an_anchor_is_the_teacher_as_it_was_after_that_share_of_the_steps(
 
     def spying(runners: Any, *arguments: Any, after: Any, **options: Any) -> Any:
         def both(done: int, active: Any) -> None:
-            seen.append(digest(runners["teacher"].student))
+            seen.append(digest(runners[""].student))
             after(done, active)
 
         return real(runners, *arguments, after=both, **options)
@@ -127,6 +127,9 @@ def test_weights_that_were_tampered_with_are_refused(job: TeacherJob, bench: Wor
     save_file(weights, path)
     with pytest.raises(DataError, match="is not what was written"):
         open_teacher((job,), set(), bench.cache, CPU)
+    path.unlink()
+    with pytest.raises(DataError, match="is not what was written"):
+        open_teacher((job,), set(), bench.cache, CPU)
 
 
 def test_a_training_that_was_cut_off_is_begun_again(job: TeacherJob, bench: Workbench) -> None:
@@ -149,6 +152,24 @@ def test_a_teacher_that_diverges_is_an_error_and_leaves_no_card(
     with pytest.raises(DataError, match=r"could not be trained\n.*\n.*learning_rate"):
         bench.train_teacher(wild, "")
     assert not (folder(wild, bench.cache) / "card.json").exists()
+
+
+def test_only_divergence_is_blamed_on_the_learning_rate(
+    job: TeacherJob, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(teachers.F, "cross_entropy", broken)
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        bench.train_teacher(job, "")
+
+
+def test_a_cache_that_cannot_be_written_is_said(job: TeacherJob, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    bench = Workbench(tmp_path / "cache" / "below", Store(tmp_path / "store"), CPU)
+    with pytest.raises(StoreError, match="set KDBENCH_CACHE"):
+        teachers.ensure(job, None, bench.cache, CPU)  # type: ignore[arg-type]  # it does not get there
 
 
 @pytest.mark.parametrize("part", ["weight", "running_mean", "std"])
@@ -214,7 +235,7 @@ def test_an_ensemble_says_the_log_of_its_members_mean_probabilities(
 
 def test_an_ensemble_of_one_is_its_member(job: TeacherJob, bench: Workbench) -> None:
     bench.train_teacher(job, "")
-    network = build(job.network, job, CPU).eval()
+    network = build(job.network, job.dataset, CPU).eval()
     alone, twice = Teacher([{1.0: network}]), Teacher([{1.0: network}, {1.0: network}])
     raw = network(images()).logits
     assert torch.equal(alone(images()).logits, raw)
@@ -228,7 +249,7 @@ def test_a_teacher_can_come_from_a_file(
     tmp_path: Path, kdbench_plan: Callable[..., Any], bench: Workbench, job: TeacherJob
 ) -> None:
     torch.manual_seed(5)
-    network: Network = build(job.network, job, CPU).eval()
+    network: Network = build(job.network, job.dataset, CPU).eval()
     file = tmp_path / "mine.safetensors"
     save_file(
         {name: tensor.contiguous() for name, tensor in network.model.state_dict().items()}, file

@@ -426,6 +426,14 @@ def test_quiz_batches_come_from_the_quiz_rows_unaugmented_and_stream_batches_nev
     assert not torch.equal(method.quizzes[0].index, method.quizzes[1].index)
 
 
+def test_a_quiz_batch_is_of_the_stage_that_asks_for_it() -> None:
+    method = Quizzing(plan=(Stage(share=0.5), Stage(share=0.5)))
+    quiz = views(range(56, ROWS), shift=0)
+    train({"one": runner(method, quiz=quiz, private=Net(seed=9).eval())}, rows=range(56))
+    assert [batch.stage for batch in method.quizzes] == [batch.stage for batch in method.seen]
+    assert {batch.stage for batch in method.quizzes} == {0, 1}
+
+
 def test_without_some_rows_the_others_keep_their_order_and_their_views() -> None:
     whole, part = views(), views(range(56))
     kept = [row for row in whole.order(2).tolist() if row < 56]
@@ -657,6 +665,20 @@ def test_a_round_visits_all_of_the_budget_stages_included() -> None:
     interleave({"one": one}, views(), {"one": asked}, seconds=0.0)
     assert asked.asked[:8] == [0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1.0, 1.0]
     assert len(asked.asked) == 8 * 7
+
+
+def test_no_step_is_charged_with_drawing_the_views_of_a_whole_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn, real = [], Views._words
+
+    def spying(self: Views, purpose: str, epoch: int) -> Any:
+        drawn.append((purpose, epoch))
+        return real(self, purpose, epoch)
+
+    monkeypatch.setattr(Views, "_words", spying)
+    timed({"one": runner(), "two": runner()})
+    assert drawn.count(("views", 0)) == sum(purpose == "views" for purpose, _ in drawn) == 1
 
 
 def test_a_method_that_fails_while_it_is_timed_leaves_alone() -> None:

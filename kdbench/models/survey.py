@@ -13,9 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdbench.api import Hint, Unsupported
 from kdbench.models.hints import chosen
-from kdbench.models.network import Network, Plan, Unheard, called, classifiers, overheard
+from kdbench.models.network import Network, Reading, Unheard, called, classifiers, overheard
 
-__all__ = ["Misfit", "Plan", "check_covered", "surveyed"]
+__all__ = ["Misfit", "Reading", "check_covered", "surveyed"]
 
 _FAILURES = (
     RuntimeError, ValueError, TypeError, AssertionError, LookupError, ArithmeticError,
@@ -30,7 +30,7 @@ class Misfit(Exception):
 
 def surveyed(
     model: nn.Module, image_shape: tuple[int, int, int], input_size: tuple[int, int] | None = None
-) -> Plan:
+) -> Reading:
     """How this network is read, true to its own forward pass; it is left as it is.
 
     A twin with other weights is tried, so that nothing rests on weights that happen to start at
@@ -54,15 +54,15 @@ def surveyed(
     with torch.no_grad(), torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
         twin = _stirred(copy.deepcopy(model)).eval().requires_grad_(False)
         images = _pattern(2, *image_shape)
-        plan = Plan(
+        reading = Reading(
             image_shape=image_shape, input_size=input_size, taps=(), hints=(), pooled_dims=()
         )
-        x = _reader(twin, plan).prepared(images)
+        x = _reader(twin, reading).prepared(images)
         with FlopCounterMode(display=False) as counter:
             own, inputs = _own(twin, x, name)
         taps, hints = _maps(twin, x, name)
-        plan = replace(
-            plan,
+        reading = replace(
+            reading,
             taps=taps,
             hints=hints,
             pooled_dims=tuple(part.shape[1] for part in inputs),
@@ -71,7 +71,7 @@ def surveyed(
         )
         reasons = []
         for direct in (True, False):
-            candidate = replace(plan, direct=direct)
+            candidate = replace(reading, direct=direct)
             reason = _disagreement(_reader(twin, candidate), images, own, inputs)
             if not reason:
                 return candidate
@@ -113,7 +113,7 @@ def _own(twin: nn.Module, x: Tensor, name: str) -> tuple[Tensor, list[Tensor]]:
 
 
 def _maps(twin: nn.Module, x: Tensor, name: str) -> tuple[tuple[int, ...], tuple[Hint, ...]]:
-    """The plan's taps and hints."""
+    """The reading's taps and hints."""
     try:
         end, maps = called(twin, "forward_intermediates")(x, output_fmt="NCHW")
     except _FAILURES as error:
@@ -140,7 +140,7 @@ def _maps(twin: nn.Module, x: Tensor, name: str) -> tuple[tuple[int, ...], tuple
 
 def _disagreement(network: Network, images: Tensor, own: Tensor, inputs: list[Tensor]) -> str:
     """Why what `network` says is not true to the network's own forward pass, or nothing."""
-    pooled = inputs[0] if network.plan.shared else torch.cat(inputs, 1)
+    pooled = inputs[0] if network.reading.shared else torch.cat(inputs, 1)
     try:
         for hints in (False, True):
             said = network(images, hints=hints)
@@ -159,9 +159,9 @@ def _close(ours: Tensor, own: Tensor) -> bool:
     return ours.shape == own.shape and torch.allclose(ours, own, rtol=1e-5, atol=1e-6)
 
 
-def _reader(model: nn.Module, plan: Plan) -> Network:
-    channels = plan.image_shape[0]
-    return Network(model, mean=[0.5] * channels, std=[0.5] * channels, plan=plan)
+def _reader(model: nn.Module, reading: Reading) -> Network:
+    channels = reading.image_shape[0]
+    return Network(model, mean=[0.5] * channels, std=[0.5] * channels, reading=reading)
 
 
 def _stirred(model: nn.Module) -> nn.Module:
