@@ -1,6 +1,7 @@
 """What is installed: plugins with their states, names with their origins, facts for a plan."""
 
 import difflib
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class Registry:
         entries: Usable names alone.
         unusable: Why a (kind, name) that a broken, blocked or clashing plugin claims is none.
         index: Where facts are kept.
+        child: Where they come from when they are not.
     """
 
     def __init__(
@@ -35,7 +37,10 @@ class Registry:
         entries: Sequence[Entry],
         unusable: Mapping[tuple[str, str], str],
         index: Index,
+        child: Child,
     ) -> None:
+        self._child = child
+        weakref.finalize(self, child.close)
         self.plugins, self.entries = tuple(plugins), tuple(entries)
         self._entries = {(entry.kind, entry.name): entry for entry in entries}
         self._unusable, self._index = dict(unusable), index
@@ -102,7 +107,7 @@ class Registry:
             PluginError: A broken plugin was asked for.
         """
         found = {}
-        with Child() as child:
+        with self._child as child:  # ended afterwards; it starts again when it is asked again
             for spec in specs:
                 entry = self.entry("method", spec.name)
                 facts = self._facts(entry, spec, child)
@@ -127,7 +132,7 @@ class Registry:
         if (spec, root) in self._data:
             return self._data[spec, root]
         entry = self.entry("dataset", spec.name)
-        with Child() as child:
+        with self._child as child:
             facts = dict(self._facts(entry, spec, child))
         self._index.save()
         for key in ("image_shape", "mean", "std", "class_names"):
@@ -178,7 +183,7 @@ class Registry:
 
     def timm_names(self) -> tuple[str, ...]:
         """Names of the networks that timm itself has, without the tags of their weights."""
-        with Child() as child:
+        with self._child as child:
             return timm_names(self._index, child)
 
 

@@ -36,16 +36,18 @@ def scan(
     """
     index = Index()
     found = candidates(files, folders, blocked, index.section("syntax"))
-    with Child() as child:
-        plugins, yields = [], []
-        for candidate in found:
-            plugin, entries = _read(candidate, index, child)
-            plugins.append(plugin)
-            yields.append(entries)
-        networks = any(entry.kind == "model" for entries in yields for entry in entries)
-        timm = set(timm_names(index, child)) if networks else set()
+    child = Child()  # the registry's from here on: it answers what the index does not know
+    if any(_names_networks(candidate) for candidate in found):
+        timm_names(index, child)  # now, before plugins add their networks to timm's
+    plugins, yields = [], []
+    for candidate in found:
+        plugin, entries = _read(candidate, index, child)
+        plugins.append(plugin)
+        yields.append(entries)
+    networks = any(entry.kind == "model" for entries in yields for entry in entries)
+    timm = set(timm_names(index, child)) if networks else set()
     index.save()
-    return _settle(found, plugins, yields, timm, index)
+    return _settle(found, plugins, yields, timm, index, child)
 
 
 def _read(candidate: Candidate, index: Index, child: Child) -> tuple[Plugin, list[Entry]]:
@@ -76,12 +78,19 @@ def _read(candidate: Candidate, index: Index, child: Child) -> tuple[Plugin, lis
     return replace(plugin, yields=names_of([vars(entry) for entry in entries])), entries
 
 
+def _names_networks(candidate: Candidate) -> bool:
+    """Whether the plugin's own file speaks of the hook for networks."""
+    path = Path(candidate.plugin.source.path)
+    return path.is_file() and b"kdbench_models" in path.read_bytes()
+
+
 def _settle(
     found: Sequence[Candidate],
     plugins: list[Plugin],
     yields: list[list[Entry]],
     timm: set[str],
     index: Index,
+    child: Child,
 ) -> Registry:
     """The registry, in which each name has one origin or none."""
     owners: dict[_Name, list[int]] = defaultdict(list)
@@ -127,4 +136,4 @@ def _settle(
             for claim in [*candidate.claims, *((entry.kind, entry.name) for entry in group)]:
                 if claim not in usable:
                     unusable.setdefault(claim, plugin.error)
-    return Registry(plugins, entries, unusable, index)
+    return Registry(plugins, entries, unusable, index, child)
