@@ -34,7 +34,7 @@ def show(
 
     if name.endswith(".toml"):
         found = [_suite(name)]
-    elif is_file(name):
+    elif is_file(name) and ":" not in name.partition("/")[0]:  # parquet:./folder is none
         found = _in_file(find(plugins_dir, no_plugin, [Path(name)]), Path(name))
     else:
         shipped = name in suite.names()
@@ -84,9 +84,9 @@ def _named(registry: "Registry", text: str, *, required: bool) -> list[dict[str,
         UsageError: Nothing, although it is required.
         PluginError: Its plugin is broken.
     """
-    from kdbench.record import Spec
+    from kdbench.plan import dataset_spec
 
-    spec = Spec.parse(text)
+    spec = dataset_spec(text, registry)  # parquet:FOLDER is written like a name
     found = [_facts(registry, e, spec) for e in registry.entries if e.name == spec.name]
     if not found and spec.name in registry.timm_names():
         about = {"summary": "A network of timm.", "origin": "timm"}

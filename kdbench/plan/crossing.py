@@ -162,6 +162,9 @@ def _state(known: Sequence[Record], code: str) -> State:
 
 def _network(registry: Registry, network: Spec) -> tuple[Source | None, str]:
     """Where a network's plugin lies (None: timm's own), and its code fingerprint with options."""
+    if network.name.startswith("local-dir:"):
+        then = "name its architecture, and its weights as NAME[checkpoint=FILE]"
+        raise UsageError(f"{network.name} is a path", "no record holds a path", then)
     entry = next((e for e in registry.entries if (e.kind, e.name) == ("model", network.name)), None)
     return entry.source if entry else None, registry.network_code(network.name)
 

@@ -10,6 +10,9 @@ from typing import Any
 from kdbench.errors import UsageError
 from kdbench.suite.tables import Suite, validated
 
+_NOT_INHERITED = {"name", "title", "about"}
+"""What a suite says of itself is not true of another; its store goes by its name."""
+
 
 def names() -> tuple[str, ...]:
     """Names of the shipped suites."""
@@ -60,7 +63,7 @@ def _read(name: str, folder: Path, seen: tuple[str, ...]) -> tuple[str, dict[str
     parent = data.pop("extends", None)
     if parent is not None:
         _, base, _ = _read(str(parent), folder, (*seen, origin))
-        data = _merged(base, data)
+        data = _merged({key: base[key] for key in base.keys() - _NOT_INHERITED}, data)
     return text, data, origin
 
 

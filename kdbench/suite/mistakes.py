@@ -26,6 +26,8 @@ def told(error: ValidationError, model: type[BaseModel], origin: str, text: str)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
         what = f"unknown key {'.'.join(path)!r} in {where}"
         return UsageError(what, "a suite holds only known keys", hint)
+    if first["type"] == "missing":
+        return UsageError(f"{'.'.join(path)!r} is missing in {where}", "a suite needs it", "add it")
     bad = f"bad value for {'.'.join(path)!r} in {where}"
     got = repr(first["input"])
     why = first["msg"] + (f", got {got}" if len(got) < 60 else "")

@@ -1,5 +1,6 @@
 """A suite as validated tables."""
 
+import tomllib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -143,7 +144,8 @@ def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
         model = TrainingProtocol if error.title == "TrainingProtocol" else Suite
         raise told(error, model, origin, text) from error
     asked = {Spec.parse(method).name for method in (*suite.axes.methods, *suite.scoring.baselines)}
-    if text and (unset := sorted(set(suite.methods) - asked)):
+    own = tomllib.loads(text).get("methods", {})  # what a parent sets may go unused
+    if unset := sorted(own.keys() - asked):
         what = f"{origin} sets {unset[0]!r}"
         raise UsageError(what, "but axes.methods does not name it", "remove the table")
     return suite

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdbench.api import Batch, Losses, Method, Outputs, Setup
 from kdbench.data import Views
-from kdbench.errors import ContractError
+from kdbench.errors import ContractError, Unsupported
 from kdbench.record import TrainingProtocol
 from kdbench.train.clock import Clock
 from kdbench.train.contract import tensors_of, total_loss
@@ -53,6 +53,12 @@ class Runner:
                 "give each stage a share above 0",
             )
         self.ends = [round(sum(shares[: i + 1]) * total) for i in range(len(shares))]
+        if self.needs.hints and not (setup.student.hints and setup.teacher.hints):
+            raise Unsupported(
+                "this pair has no hints",
+                "the method learns from them, and an ensemble has none",
+                "name a single teacher",
+            )
         seed_torch(device, seed, "state")
         self.state = method.init(setup)
         modules, self.tensors, self.optimizers = tensors_of(self.state)

@@ -306,6 +306,8 @@ def test_own_data_are_named_by_content_and_their_path_is_written_nowhere(
     assert (prepared.code, prepared.err) == (0, "")
     name = prepared.out.partition(":")[0]
     assert name.startswith("parquet[data=mydata@")
+    (shown,) = json.loads(Ran("show", f"parquet:{own_data}", "--json").out)["data"]
+    assert shown["facts"]["name"] == name
     (tmp_path / "own.toml").write_text(
         f"""
         extends = "digits"

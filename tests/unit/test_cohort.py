@@ -244,12 +244,14 @@ def test_a_pair_that_a_method_cannot_do_is_unsupported_and_the_others_run(
     kdbench_plan: Planned, kdbench_answer: Any
 ) -> None:
     pair = "2*resnet8[width=0.25]:resnet8[width=0.25]"
-    methods = ["kd", "fitnet", "metadistil", "rco", "rco[anchors=3]"]
+    methods = ["kd", "fitnet", "at", "metadistil", "rco", "rco[anchors=3]"]
     found = kdbench_answer(*kdbench_plan(methods=methods, pairs=[pair]).cohorts)
     assert {name: record.status for name, record in found.items()} == {
-        "kd": "ok", "fitnet": "unsupported", "rco": "ok", "rco[anchors=3]": "unsupported",
-        "scratch quiz 0.1": "ok", "kd quiz 0.1": "ok", "metadistil quiz 0.1": "unsupported",
+        "kd": "ok", "fitnet": "unsupported", "at": "unsupported", "rco": "ok",
+        "rco[anchors=3]": "unsupported", "scratch quiz 0.1": "ok", "kd quiz 0.1": "ok",
+        "metadistil quiz 0.1": "unsupported",
     }  # fmt: skip
+    assert "this pair has no hints" in found["at"].failure.message
     assert "no anchor at 0.333333" in found["rco[anchors=3]"].failure.message
     assert "ensemble" in found["metadistil quiz 0.1"].failure.message
 

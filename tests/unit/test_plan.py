@@ -238,6 +238,14 @@ def test_what_cannot_be_is_refused_before_anything_runs(
         kdbench_plan(**{"methods": ["kd"], **changes})
 
 
+@pytest.mark.parametrize("pair", ["local-dir:/secret:resnet8", "resnet8:local-dir:/secret"])
+def test_a_network_that_is_a_path_is_refused_because_records_hold_none(
+    pair: str, kdbench_plan: Planned
+) -> None:
+    with pytest.raises(UsageError, match=r"local-dir:/secret is a path"):
+        kdbench_plan(methods=["kd"], pairs=[pair])
+
+
 def test_all_rows_are_the_transfer_set_where_none_are_named(kdbench_plan: Planned) -> None:
     made = kdbench_plan(
         methods=["metadistil"],

@@ -166,6 +166,22 @@ def test_extends_merges_tables_and_replaces_the_rest(write: Any) -> None:
     assert child.methods == base.methods
 
 
+def test_what_a_parent_sets_for_a_method_that_the_child_does_not_run_is_no_mistake(
+    write: Any,
+) -> None:
+    child = 'extends = "digits"\nname = "own"\n[axes]\nmethods = ["scratch", "kd"]\n'
+    assert load(write(child)).axes.methods == ("scratch", "kd")
+    assert "sets 'at'" in refused(write(child + "[methods.at]\ntries = 1\n"))
+
+
+def test_what_a_parent_says_of_itself_is_not_said_of_the_child(write: Any) -> None:
+    child = load(write('extends = "digits"\nname = "own"\n'))
+    assert (child.title, child.about) == ("", "")
+    message = refused(write('extends = "digits"\n'))
+    assert "'name' is missing in" in message
+    assert len(message.splitlines()) == 3
+
+
 def test_extends_goes_by_the_folder_of_the_file_that_says_it(write: Any) -> None:
     write(WHOLE, "base.toml")
     write('extends = "../base.toml"\nname = "middle"\n', "sub/mine.toml")
