@@ -162,12 +162,14 @@ def _next(asked: Selection, done: "Done") -> str:
     root, name = asked.store.root, shlex.quote(asked.name)
     elsewhere = root != RUNS / asked.whole.name
     where = f" --store {shlex.quote(str(root))}" if elsewhere else ""
+    whole = asked.suite.axes == asked.whole.axes
+    again = f"kdbench run {name}{where}" if whole else "the same command"
     if any(one.status not in {"ok", "open"} for one in done.found):
-        return f"mend what failed, then kdbench run {name}{where} --retry"
+        return f"mend what failed, then {again} {'--retry' if whole else 'with --retry'}"
     if any(one.status == "open" for one in done.found):
-        return f"kdbench run {name}{where}"
+        return again
     if not done.found[0].trial.question.full:
-        return f"kdbench run {name}{where}, the full protocol"
+        return f"{again}, the full protocol" if whole else f"{again} without --budget and --steps"
     return f"kdbench leaderboard {shlex.quote(str(root)) if elsewhere else name}"
 
 

@@ -10,6 +10,10 @@ from kdbench.leaderboard.text import MISSING, figures, fixed, plain, spread
 
 _GAP_LINES = 10
 _SAME = " (=)"  # all seeds gave the same value
+_SPARE = ("step ms", "KL", "overhead")  # the first to go on a narrow terminal
+_LEGEND = (
+    "* baseline; ± half-width of the 95 % t interval over n seeds; over: gain in points, paired"
+)
 
 
 def render(board: Board, width: int) -> str:
@@ -19,6 +23,8 @@ def render(board: Board, width: int) -> str:
     ]
     if board.absent:
         blocks.append(_wrap(f"no full trial yet: {len(board.absent)} of the suite's pairs", width))
+    if board.tables or board.partial:
+        blocks.append(_wrap(_LEGEND, width))
     return "\n\n".join(blocks) + "\n" if blocks else "no trial yet\n"
 
 
@@ -27,18 +33,7 @@ def _table(table: Table, baselines: tuple[str, ...], width: int) -> str:
     title = table.heading + (f" - not the full protocol, {short}" if short else "")
     lines = [_wrap(plain(title), width)]
     if table.rows:
-        header = ["method", "accuracy %", "agreement %", "KL", "step ms", "overhead", "n"]
-        if baselines:
-            header.insert(2, f"gain over {plain(baselines[0], 12)}")
-        cells = [_cells(row, baselines) for row in table.rows]
-        align = ["left", *["right"] * (len(header) - 1)]
-        grid = tabulate(cells, header, tablefmt="simple", disable_numparse=True, colalign=align)
-        over = max(map(len, grid.splitlines())) - width
-        if over > 0:  # only the first column may be long: cut names, never numbers
-            room = max(8, max(len(row[0]) for row in cells) - over)
-            cells = [[plain(row[0], room), *row[1:]] for row in cells]
-            grid = tabulate(cells, header, tablefmt="simple", disable_numparse=True, colalign=align)
-        lines.append(grid)
+        lines.append(_grid([_cells(row, baselines) for row in table.rows], width))
     told = [
         f"not ranked: {gap.name} has {len(gap.done)} of {len(table.seeds)} seeds; {seeds} {reason}"
         for gap in table.gaps
@@ -53,22 +48,45 @@ def _table(table: Table, baselines: tuple[str, ...], width: int) -> str:
     return "\n".join([*lines, *(_wrap(plain(line), width) for line in told)])
 
 
-def _cells(row: Row, baselines: tuple[str, ...]) -> list[str]:
+def _grid(rows: list[dict[str, str]], width: int) -> str:
+    """Cells by column, under their names; what is too wide loses columns, then ends of names."""
+    columns, spare = list(rows[0]), list(_SPARE)
+    while True:
+        cells = [[row[column] for column in columns] for row in rows]
+        grid = _tabulated(columns, cells)
+        over = max(map(len, grid.splitlines())) - width
+        if over <= 0:
+            return grid
+        if not spare:
+            break
+        columns.remove(spare.pop(0))
+    room = max(8, max(len(row[0]) for row in cells) - over)
+    return _tabulated(columns, [[plain(row[0], room), *row[1:]] for row in cells])
+
+
+def _tabulated(columns: list[str], cells: list[list[str]]) -> str:
+    align = ["left", *["right"] * (len(columns) - 1)]
+    return tabulate(cells, columns, tablefmt="simple", disable_numparse=True, colalign=align)
+
+
+def _cells(row: Row, baselines: tuple[str, ...]) -> dict[str, str]:
+    """What a row shows, by column."""
     cost = row.expense
-    cells = [
-        plain(row.name + (" *" if row.baseline else "")),
-        spread(row.metrics.get("accuracy"), 2, scale=100, identical=_SAME),
-        spread(row.metrics.get("agreement"), 2, scale=100, identical=_SAME),
-        spread(row.metrics.get("kl"), 3, identical=_SAME),
-        figures(cost.step_ms) if cost else MISSING,
-        fixed(cost.overhead.mean, 2) if cost and cost.overhead else MISSING,
-        str(len(row.seeds)),
-    ]
+    gain = {}
     if baselines:
-        cells.insert(
-            2, spread(row.gains.get(baselines[0]), 2, scale=100, sign=True, identical=_SAME)
-        )
-    return cells
+        gained = row.gains.get(baselines[0])
+        text = spread(gained, 2, scale=100, sign=True, identical=_SAME)
+        gain = {f"over {plain(baselines[0], 12)}": text}
+    return {
+        "method": plain(row.name + (" *" if row.baseline else "")),
+        "accuracy %": spread(row.metrics.get("accuracy"), 2, scale=100, identical=_SAME),
+        **gain,
+        "agreement %": spread(row.metrics.get("agreement"), 2, scale=100, identical=_SAME),
+        "KL": spread(row.metrics.get("kl"), 3, identical=_SAME),
+        "step ms": figures(cost.step_ms) if cost else MISSING,
+        "overhead": fixed(cost.overhead.mean, 2) if cost and cost.overhead else MISSING,
+        "n": str(len(row.seeds)),
+    }
 
 
 def _wrap(text: str, width: int) -> str:

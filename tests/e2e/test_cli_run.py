@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -107,14 +108,14 @@ def test_run_says_what_it_does_and_names_every_record_as_it_is_written(
     assert card.endswith(f"{taught.parameters:,} parameters  weights {taught.weights[:12]}")
     told = [line for line in ran.lines if line.startswith("[")]
     assert [line[:9] for line in told] == [f"[{i}/8] ok " for i in range(1, 9)]
-    assert sum("metadistil (86 rows) s0  accuracy " in line for line in told) == 1
+    assert sum(bool(re.search(r"metadistil \(\d+ rows\) s0  accuracy ", one)) for one in told) == 1
     assert all("  agreement " in line and "  x" in line for line in told)
     assert "8 ok" in ran.lines
     assert "digits: resnet8 teaches resnet8[width=0.25] - not the full protocol, 4 steps" in ran.out
     assert ran.lines[-3:] == [
         f"records: {store / 'records'}",
         f"board: {store / 'README.md'}",
-        f"next: kdbench run digits --store {store}, the full protocol",
+        "next: the same command without --budget and --steps",
     ]
 
 
@@ -184,9 +185,7 @@ def test_a_broken_method_costs_its_own_trial_alone_and_is_asked_again_with_retry
     assert "1 ok, 1 failed" in first.lines
     (line,) = [line for line in first.lines if line.startswith("  failed")]
     assert line.endswith("mine s0: mine (mine.py, line 12): RuntimeError: over there (step 0)")
-    assert (
-        f"next: mend what failed, then kdbench run digits --store {tmp_path} --retry" in first.out
-    )
+    assert first.lines[-1] == "next: mend what failed, then the same command with --retry"
     again = Ran(*asked)
     assert again.code == 1
     assert "what failed stays so: --retry asks again" in again.lines
@@ -249,7 +248,7 @@ def test_without_a_store_records_lie_in_the_working_directory_and_out_of_git(
 ) -> None:
     made = Ran("run", "-m", "scratch", *SMALL, "--seeds", "1", cwd=tmp_path)
     assert (made.code, made.err) == (0, "")
-    assert made.lines[-1] == "next: kdbench run digits, the full protocol"
+    assert made.lines[-1] == "next: the same command without --budget and --steps"
     assert (tmp_path / "kdbench-runs/.gitignore").read_text() == "*\n"
     assert len(Store(tmp_path / "kdbench-runs/digits").records()) == 1
     checked = Ran("leaderboard", "digits", "--check", cwd=tmp_path)
