@@ -44,6 +44,8 @@ class Row:
         values: Every metric of every seed; fidelity on the transfer set is named `transfer_...`.
         metrics: Their means with intervals.
         gains: Difference of accuracy to each baseline of its own kind of stream, paired by seed.
+        gap_closed: Gain over the first baseline as a share of the teacher's, from the means; None
+            where the teacher is no better than that baseline.
         expense: None where it was not measured, not valid, or not on one class of hardware.
         latency_ms, throughput: Of the deployed network, medians; None as for `expense`.
         remarks: What a reader should know.
@@ -58,6 +60,7 @@ class Row:
     values: Mapping[str, Mapping[int, float]]
     metrics: Mapping[str, Estimate]
     gains: Mapping[str, Estimate]
+    gap_closed: float | None
     expense: Expense | None
     deployed: Deployed | None
     latency_ms: float | None

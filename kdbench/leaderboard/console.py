@@ -11,9 +11,8 @@ from kdbench.leaderboard.text import MISSING, figures, fixed, plain, spread
 _GAP_LINES = 10
 _SAME = " (=)"  # all seeds gave the same value
 _SPARE = ("step ms", "KL", "overhead")  # the first to go on a narrow terminal
-_LEGEND = (
-    "* baseline; ± half-width of the 95 % t interval over n seeds; over: gain in points, paired"
-)
+_LEGEND = "± half-width of the 95 % t interval over n seeds"
+_COMPARED = "; * baseline; over: gain in points, paired by seed"
 
 
 def render(board: Board, width: int) -> str:
@@ -24,7 +23,8 @@ def render(board: Board, width: int) -> str:
     if board.absent:
         blocks.append(_wrap(f"no full trial yet: {len(board.absent)} of the suite's pairs", width))
     if board.tables or board.partial:
-        blocks.append(_wrap(_LEGEND, width))
+        legend = _LEGEND + (_COMPARED if board.spec.baselines else "")
+        blocks.append(_wrap(legend, width))
     return "\n\n".join(blocks) + "\n" if blocks else "no trial yet\n"
 
 

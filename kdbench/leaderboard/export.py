@@ -20,7 +20,15 @@ _WHO = (
     "quiz", "rows", "settings", "baseline", "n", "seeds",
 )  # fmt: skip
 _COSTS = ("step_ms", "images_per_second", "teacher_passes", "training_parameters", "peak_memory_mb")
-_SIZES = (*_COSTS, "latency_ms", "throughput", "parameters", "multiply_adds", "hardware")
+_SIZES = (
+    "gap_closed",
+    *_COSTS,
+    "latency_ms",
+    "throughput",
+    "parameters",
+    "multiply_adds",
+    "hardware",
+)
 
 
 def to_csv(board: Board) -> str:
@@ -63,6 +71,7 @@ def _line(table: Table, row: Row, metrics: list[str], baselines: tuple[str, ...]
         line |= _interval(name, row.metrics.get(name))
     for text in baselines:
         line |= _interval(f"gain_over_{text}", row.gains.get(text))
+    line["gap_closed"] = "" if row.gap_closed is None else _number(row.gap_closed)
     line |= _interval("overhead", cost.overhead if cost else None)
     costs = {} if cost is None else {name: getattr(cost, name) for name in _COSTS}
     costs |= {"latency_ms": row.latency_ms, "throughput": row.throughput}
@@ -126,6 +135,7 @@ def _row(table: Table, row: Row) -> dict[str, Any]:
         },
         "metrics": {name: _estimate(estimate) for name, estimate in row.metrics.items()},
         "gains": {text: _estimate(estimate) for text, estimate in row.gains.items()},
+        "gap_closed": None if row.gap_closed is None else stored(row.gap_closed),
         "cost": cost
         and {
             "hardware": table.hardware[cost.hardware],

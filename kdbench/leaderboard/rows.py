@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from statistics import median
+from statistics import fmean, median
 
 from kdbench.leaderboard.board import Expense, Row
 from kdbench.leaderboard.cells import Cell
@@ -55,12 +55,24 @@ def row(
         name=name, question=cell.question, baseline=role, rows=cell.rows, settings=cell.settings,
         seeds=tuple(seeds), values=values,
         metrics={key: mean(list(by_seed.values())) for key, by_seed in values.items()}, gains=gains,
+        gap_closed=_gap_closed(records, gains.get(spec.baselines[0])) if spec.baselines else None,
         expense=_expense(records, classes[0]) if timed else None,
         deployed=deployed[0] if deployed else None,
         latency_ms=median(d.latency_ms for d in deployed) if whole else None,
         throughput=median(d.throughput for d in deployed) if whole else None,
         note=spec.note(name, cell.question.method), remarks=tuple(remarks),
     )  # fmt: skip
+
+
+def _gap_closed(records: Sequence[Record], gain: Estimate | None) -> float | None:
+    """The gain as a share of the way from the baseline to the teacher, from the means."""
+    theirs = [r.teacher.quality.get("accuracy") if r.teacher else None for r in records]
+    ours = [record.quality.get("accuracy") for record in records]
+    known = [(t, o) for t, o in zip(theirs, ours, strict=True) if t is not None and o is not None]
+    if gain is None or len(known) < len(records):
+        return None
+    way = gain.mean + fmean(teacher - student for teacher, student in known)
+    return gain.mean / way if way > 0 else None
 
 
 def _values(cell: Cell, seeds: Sequence[int]) -> dict[str, dict[int, float]]:

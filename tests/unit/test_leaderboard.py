@@ -229,6 +229,19 @@ def test_a_row_without_all_seeds_is_listed_with_its_holes_and_failures_and_not_r
     assert "dkd" not in board.csv()
 
 
+def test_the_gap_closed_is_the_gain_as_a_share_of_the_teacher_s():
+    board = build(records(), SPEC)
+    rows = named(only(board))
+    teacher = 0.9694  # of every record's card
+    gain = rows["dkd"].gains["scratch"].mean
+    share = gain / (teacher - rows["scratch"].metrics["accuracy"].mean)
+    assert rows["dkd"].gap_closed == pytest.approx(share)
+    assert rows["scratch"].gap_closed is None
+    lines = {line["method"]: line for line in csv.DictReader(io.StringIO(board.csv()))}
+    assert float(lines["dkd"]["gap_closed"]) == pytest.approx(share)
+    assert lines["scratch"]["gap_closed"] == ""
+
+
 def test_gains_over_a_baseline_with_holes_are_not_computed():
     asked = [(item, item.question) for item in records()]
     some = [item for item, ask in asked if (ask.method, ask.seed) != ("scratch", 1)]
