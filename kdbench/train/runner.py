@@ -61,7 +61,7 @@ class Runner:
             )
         seed_torch(device, seed, "state")
         self.state = method.init(setup)
-        modules, self.tensors, self.optimizers = tensors_of(self.state)
+        modules, _, _ = tensors_of(self.state)
         self.modules = nn.ModuleList(modules).to(device)
         self.student_weights = [p for p in student.parameters() if p.requires_grad]
         self.extra_weights = [p for p in self.modules.parameters() if p.requires_grad]
