@@ -3,16 +3,18 @@
 import pluggy
 
 from kdbench.api.dataset import DataSet, Rows
-from kdbench.api.method import Loop, Losses, Method
-from kdbench.api.needs import Needs, Stage
+from kdbench.api.method import Family, Loop, Losses, Method
+from kdbench.api.needs import Maps, Needs, Stage
 from kdbench.api.outputs import Batch, Outputs
+from kdbench.api.paper import Paper
 from kdbench.api.setup import Hint, Port, Setup
 from kdbench.errors import ContractError, Unsupported
 from kdbench.record import TrainingProtocol
 
 __all__ = [
-    "Batch", "ContractError", "DataSet", "Hint", "Loop", "Losses", "Method", "Needs", "Outputs",
-    "Port", "Rows", "Setup", "Stage", "TrainingProtocol", "Unsupported", "hookimpl",
+    "Batch", "ContractError", "DataSet", "Family", "Hint", "Loop", "Losses", "Maps", "Method",
+    "Needs", "Outputs", "Paper", "Port", "Rows", "Setup", "Stage", "TrainingProtocol",
+    "Unsupported", "hookimpl",
 ]  # fmt: skip
 
 hookimpl = pluggy.HookimplMarker("kdbench")

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from kdbench.api.needs import Needs, Stage
 from kdbench.api.outputs import Batch, Outputs
+from kdbench.api.paper import Paper
 from kdbench.api.setup import Setup
 from kdbench.record import TrainingProtocol
+
+Family: TypeAlias = Literal["baseline", "logits", "features", "relations", "function", "teacher"]
 
 Losses: TypeAlias = Mapping[str, Float[Tensor, ""]]
 """Weighted scalar terms by name; their sum is descended. `hard` is the labels' cross-entropy."""
@@ -42,8 +45,11 @@ class Loop(Protocol):
     def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
         """Student (with a graph) and teacher (without one) on `batch`."""
 
-    def gradients(self, losses: Losses) -> Sequence[Tensor | None]:
-        """Gradients of the summed losses, one for each weight of student and state."""
+    def gradients(self, losses: Losses, *, keep_graph: bool = False) -> Sequence[Tensor | None]:
+        """Gradients of the summed losses, one for each weight of student and state.
+
+        `keep_graph` leaves the graph for another call.
+        """
 
     def update(self, gradients: Sequence[Tensor | None]) -> None:
         """The one step of the student's optimizer."""
@@ -61,8 +67,15 @@ class Loop(Protocol):
 class Method(ABC):
     """Base of all methods: override `loss`, and of the other rungs only those the method needs."""
 
-    paper: ClassVar[str] = ""
-    """arXiv number or DOI of the source."""
+    family: ClassVar[Family | None] = None
+    """What is matched: logits, features, relations between rows, or the whole function; "teacher"
+    where the teacher's side is what is new, "baseline" where nothing is matched."""
+
+    paper: ClassVar[Paper | None] = None
+    """The source."""
+
+    extra: ClassVar[str] = ""
+    """Weights that are trained beside the student and thrown away, in words; empty for none."""
 
     def needs(self) -> Needs:
         """What the host must give."""

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 
 from kdbench.api.outputs import Batch, Outputs
 from kdbench.errors import ContractError
@@ -32,14 +33,18 @@ class Port:
     """One network as a method's `init` sees it.
 
     Attributes:
-        model: Takes images in [0, 1]; `model(images, hints=True)` gives `Outputs`.
+        model: Takes images in [0, 1]; `model(images, Maps(hints=True))` gives `Outputs`.
         pooled_dim: Width of `Outputs.pooled`.
-        hints: One entry for each of `Outputs.hints`.
+        hints: One entry for each of `Outputs.hints`; `Outputs.preacts` have the same shapes.
+        norms: For each of them the norm that makes the preact, or None where there is no such one.
+        classifier: From pooled to logits, or None where it is not one linear layer.
     """
 
     model: nn.Module
     pooled_dim: int
     hints: tuple[Hint, ...]
+    norms: tuple[nn.Module | None, ...] = ()
+    classifier: nn.Linear | None = None
 
 
 def _no_builder(role: str) -> nn.Module:
@@ -65,7 +70,9 @@ class Setup:
     Attributes:
         student, teacher: The two networks.
         num_classes: Number of classes.
-        num_train: Rows of the transfer set.
+        num_train: Rows of the transfer set that batches are drawn from; `Batch.index` is below it.
+        num_steps: Updates of the whole budget.
+        targets: Class of each of these rows, or None in a Setup built by hand.
         class_tree: Coarse label of each class, or None.
         build: `build("student")` gives a further, freshly initialised network of that role.
         teacher_passes: `teacher_passes("transfer")` yields the teacher's (Outputs, Batch) on
@@ -76,6 +83,8 @@ class Setup:
     teacher: Port
     num_classes: int
     num_train: int
+    num_steps: int = 1
+    targets: Int[Tensor, " rows"] | None = None
     class_tree: tuple[int, ...] | None = None
     build: Callable[[str], nn.Module] = field(default=_no_builder)
     teacher_passes: Callable[[str], Iterator[tuple[Outputs, Batch]]] = field(default=_no_passes)

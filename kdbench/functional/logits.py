@@ -1,14 +1,8 @@
-"""Pure tensor functions that methods share: no state and no host-device synchronisation.
-
-Precision: every function widens float16 and bfloat16 to float32 and keeps float32 and float64,
-under autocast too. Gradients reach every floating-point argument; detach what is to stay fixed.
-"""
+"""Functions of logits."""
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-
-__all__ = ["cross_entropy", "pooled_alike", "softened_kl", "widened"]
 
 
 def widened(tensor: Tensor) -> Tensor:
@@ -75,25 +69,3 @@ def softened_kl(
     student = F.log_softmax(widened(student_logits) / temperature, dim=-1)
     teacher = F.log_softmax(widened(teacher_logits) / temperature, dim=-1)
     return ((teacher.exp() * (teacher - student)).sum(-1, keepdim=True) * temperature**2).mean()
-
-
-def pooled_alike(
-    first: Float[Tensor, "batch channels height width"],
-    second: Float[Tensor, "batch others tall wide"],
-) -> tuple[Tensor, Tensor]:
-    """Both feature maps at the smaller height and the smaller width, the larger one average-pooled.
-
-    Gradients reach both maps.
-
-    Example:
-        >>> import torch
-        >>> maps = pooled_alike(torch.ones(2, 3, 8, 8), torch.ones(2, 5, 4, 4))
-        >>> [tuple(one.shape) for one in maps]
-        [(2, 3, 4, 4), (2, 5, 4, 4)]
-    """
-    height, width = (min(sides) for sides in zip(first.shape[-2:], second.shape[-2:], strict=True))
-    small = [
-        map_ if map_.shape[-2:] == (height, width) else F.adaptive_avg_pool2d(map_, (height, width))
-        for map_ in (widened(first), widened(second))
-    ]
-    return small[0], small[1]

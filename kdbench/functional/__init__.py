@@ -1,0 +1,10 @@
+"""Pure tensor functions that methods share: no state and no host-device synchronisation.
+
+Precision: every function widens float16 and bfloat16 to float32 and keeps float32 and float64,
+under autocast too. Gradients reach every floating-point argument; detach what is to stay fixed.
+"""
+
+from kdbench.functional.logits import cross_entropy, softened_kl, widened
+from kdbench.functional.maps import pooled_alike
+
+__all__ = ["cross_entropy", "pooled_alike", "softened_kl", "widened"]
