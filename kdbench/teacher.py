@@ -5,7 +5,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -15,10 +16,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdbench.api import Batch, Hint, Losses, Method, Needs, Outputs, Port, Setup
+from kdbench.api import Batch, Hint, Losses, Maps, Method, Needs, Outputs, Port, Setup
 from kdbench.data import Splits, Views, derive_seed
 from kdbench.errors import DataError, StoreError, Unsupported
-from kdbench.models import Network, create
+from kdbench.models import Network, batch_statistics, create
 from kdbench.plan import TeacherJob
 from kdbench.record import Spec, write_atomically
 from kdbench.registry import DataFacts
@@ -96,7 +97,9 @@ class Teacher(nn.Module):
     def port(self) -> Port:
         """What a method's `init` sees of the teacher."""
         ports = [network.port() for network in self.converged]
-        return Port(model=self, pooled_dim=sum(port.pooled_dim for port in ports), hints=self.hints)
+        if len(ports) == 1:
+            return replace(ports[0], model=self)
+        return Port(model=self, pooled_dim=sum(port.pooled_dim for port in ports), hints=())
 
     def copy(self) -> Network:
         """A trainable copy of the converged network.
@@ -113,13 +116,29 @@ class Teacher(nn.Module):
         return copy.deepcopy(self.converged[0]).requires_grad_(True)
 
     @torch.no_grad()
-    def forward(self, images: Tensor, hints: bool = False, anchor: float = 1.0) -> Outputs:
+    def forward(
+        self,
+        images: Tensor,
+        maps: Maps = Maps(),  # noqa: B008 - frozen
+        anchor: float = 1.0,
+        statistics: str = "running",
+    ) -> Outputs:
         """Outputs at this anchor.
 
-        Those of an ensemble are the log of the mean probabilities, pooled side by side, no hints.
+        Those of an ensemble are the log of the mean probabilities, pooled side by side, no maps.
+
+        Args:
+            images: In [0, 1].
+            maps: Which maps a single teacher is to say.
+            anchor: Share of the teacher's own training.
+            statistics: Whose its batch norms use, "running" or the "batch"'s; see `Needs`.
         """
         place = self.place(anchor)
-        said: list[Outputs] = [member[place](images, hints=hints) for member in self.members]  # type: ignore[index]  # as above
+        with batch_statistics(self) if statistics == "batch" else nullcontext():
+            said: list[Outputs] = [
+                member[place](images, maps if len(self.members) == 1 else Maps())  # type: ignore[index]  # a ModuleList of Networks
+                for member in self.members
+            ]
         if len(said) == 1:
             return said[0]
         logs = torch.stack([F.log_softmax(outputs.logits, 1) for outputs in said])

@@ -34,6 +34,11 @@ class Needs:
         """The maps asked for."""
         return Maps(hints=self.hints, preacts=self.preacts, class_maps=self.class_maps)
 
+    @property
+    def teacher_passes(self) -> float:
+        """Forward passes of the teacher for each image of a batch, those in `step` apart."""
+        return 0.0 if self.teacher == "none" else 1.0 + self.second
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maps:

@@ -67,6 +67,7 @@ class Outputs:
             hints=self.hints if maps.hints else UNDECLARED,
             preacts=self.preacts if maps.preacts else UNDECLARED,
             class_maps=self.class_maps if maps.class_maps else UNDECLARED,
+            second=None if self.second is None else self.second.only(maps),
         )
 
     def tensors(self) -> Iterator[Tensor]:

@@ -39,7 +39,7 @@ class Paper:
 
     @property
     def reference(self) -> str:
-        """arXiv number, DOI or, without either, the venue."""
+        """ArXiv number, DOI or, without either, the venue."""
         return f"arXiv:{self.arxiv}" if self.arxiv else self.doi or self.venue
 
     def bibtex(self) -> str:

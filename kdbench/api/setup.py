@@ -38,6 +38,8 @@ class Port:
         hints: One entry for each of `Outputs.hints`; `Outputs.preacts` have the same shapes.
         norms: For each of them the norm that makes the preact, or None where there is no such one.
         classifier: From pooled to logits, or None where it is not one linear layer.
+        class_map: Shape of the map whose mean over places is pooled, or None where there is no such
+            map; then there are no `Outputs.class_maps`.
     """
 
     model: nn.Module
@@ -45,6 +47,7 @@ class Port:
     hints: tuple[Hint, ...]
     norms: tuple[nn.Module | None, ...] = ()
     classifier: nn.Linear | None = None
+    class_map: Hint | None = None
 
 
 def _no_builder(role: str) -> nn.Module:

@@ -1,7 +1,6 @@
 """What all trials of a cohort share: rows, views, teacher; how students are built and measured."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from functools import cached_property, partial
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from kdbench.api import Batch, Method, Outputs, Setup
+from kdbench.api import Batch, Maps, Method, Outputs, Setup
 from kdbench.cohort.workbench import Workbench, method
 from kdbench.data import Split, Views, derive_seed, transfer_rows
 from kdbench.measure import (
@@ -27,7 +26,7 @@ from kdbench.models import Network, align, arguments
 from kdbench.plan import Cohort
 from kdbench.record import Card, Cost, Deployed
 from kdbench.teacher import Teacher, build
-from kdbench.train import Diverged, Runner, guarded, interleave, make_batch, seed_torch
+from kdbench.train import Diverged, Runner, Teach, guarded, interleave, make_batch, seed_torch
 
 TRANSFER_ROWS = 10_000
 """Fidelity on the transfer set is measured on its first rows, so many at most."""
@@ -74,13 +73,12 @@ class Rig:
         student.pick(self.picked)
         needs, cohort = chosen.needs(), self.cohort
         private = self.teacher.copy() if needs.teacher == "private" else None
-        teacher = self.teacher.port()
-        if private is not None:
-            teacher = replace(teacher, model=private)
         setup = Setup(
-            student=student.port(), teacher=teacher, num_classes=cohort.dataset.num_classes,
-            num_train=len(self.views), class_tree=self.splits.dataset.class_tree, build=self._peer,
-            teacher_passes=partial(self._passes, needs.hints),
+            student=student.port(), teacher=(private or self.teacher).port(),
+            num_classes=cohort.dataset.num_classes, num_train=len(self.views),
+            num_steps=self.total, targets=self.views.labels[: len(self.views)],
+            class_tree=self.splits.dataset.class_tree, build=self._peer,
+            teacher_passes=partial(self._passes, needs.maps),
         )  # fmt: skip
         return Runner(
             chosen, student, setup, cohort.protocol,
@@ -88,13 +86,13 @@ class Rig:
             quiz=self.quiz,
         )  # fmt: skip
 
-    def teach(self, hints: bool) -> Callable[[float, Tensor], Outputs]:
-        """The shared teacher at an anchor, on images, with or without hints."""
+    def teach(self, maps: Maps) -> Teach:
+        """The shared teacher, with these maps."""
         precision = self.cohort.protocol.precision == "bfloat16"
 
-        def answer(anchor: float, images: Tensor) -> Outputs:
+        def answer(anchor: float, statistics: str, images: Tensor) -> Outputs:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=precision):
-                outputs: Outputs = self.teacher(images, hints, anchor)
+                outputs: Outputs = self.teacher(images, maps, anchor, statistics)
                 return outputs.float()
 
         return answer
@@ -209,7 +207,7 @@ class Rig:
                     runners = {baseline: self.runner(method(yardstick))} | runners
             except Exception:  # noqa: BLE001 - the plugin's; costs are then relative to nothing
                 baseline = None
-        teachers = {name: self.teach(runner.needs.hints) for name, runner in runners.items()}
+        teachers = {name: self.teach(runner.needs.maps) for name, runner in runners.items()}
         rounds, failures = interleave(
             runners, self.views, teachers, seconds=seconds, watch=self.bench.watch
         )
@@ -222,7 +220,7 @@ class Rig:
                 step_ms=timing.step_ms, parts_ms=timing.parts_ms,
                 images_per_second=timing.images_per_second, overhead=timing.overhead,
                 overhead_interval=timing.overhead_interval, rounds=timing.rounds,
-                teacher_passes=0.0 if runner.needs.teacher == "none" else 1.0,
+                teacher_passes=runner.needs.teacher_passes,
                 training_parameters=sum(weight.numel() for weight in runner.extra_weights),
                 peak_memory_mb=peak_memory_mb(self.device),
             )  # fmt: skip
@@ -236,10 +234,10 @@ class Rig:
             return peer
         raise ValueError(f"no role {role!r}; expected 'student'")
 
-    def _passes(self, hints: bool, split: str) -> Iterator[tuple[Outputs, Batch]]:
+    def _passes(self, maps: Maps, split: str) -> Iterator[tuple[Outputs, Batch]]:
         """The converged teacher on the unaugmented rows of the transfer set, in order."""
         if split != "transfer":
             raise ValueError(f"no split {split!r}; expected 'transfer'")
         for rows in torch.arange(len(self.views), device=self.device).split(256):
             batch = make_batch(self.views, rows, self.views.plain(rows), 0.0)
-            yield self.teacher(batch.inputs, hints), batch
+            yield self.teacher(batch.inputs, maps), batch

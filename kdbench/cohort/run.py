@@ -1,9 +1,12 @@
 """From a cohort to its records: train in lockstep, measure, time."""
 
+import operator
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import reduce
 
+from kdbench.api import Maps
 from kdbench.cohort.outcome import Attempt, environment
 from kdbench.cohort.rig import Rig
 from kdbench.cohort.workbench import Workbench, method, register
@@ -86,7 +89,8 @@ def _train(rig: Rig, attempts: dict[str, Attempt]) -> None:
                 except Exception as error:  # noqa: BLE001 - `deploy` is the plugin's
                     attempt.fail(error, f"curve, step {done}")
 
-    teach = rig.teach(any(runner.needs.hints for runner in runners.values()))
+    asked = (runner.needs.maps for runner in runners.values())
+    teach = rig.teach(reduce(operator.or_, asked, Maps()))
     protocol, watch = rig.cohort.protocol, rig.bench.watch
     losses, failures = lockstep(
         runners, rig.views, protocol, rig.total, teach, watch=watch, after=after

@@ -2,8 +2,16 @@
 
 from kdbench.data.seed import derive_seed
 from kdbench.data.split import Split, Splits, open_split, open_splits, transfer_rows
+from kdbench.data.strong import strengthened
 from kdbench.data.views import Views
 
 __all__ = [
-    "Split", "Splits", "Views", "derive_seed", "open_split", "open_splits", "transfer_rows",
+    "Split",
+    "Splits",
+    "Views",
+    "derive_seed",
+    "open_split",
+    "open_splits",
+    "strengthened",
+    "transfer_rows",
 ]  # fmt: skip

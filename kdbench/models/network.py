@@ -1,7 +1,7 @@
 """A timm network that normalises for itself and says logits, pooled features and hints at once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kdbench.api import Hint, Outputs, Port
+from kdbench.api import Hint, Maps, Outputs, Port, Unsupported
+from kdbench.models.preacts import Preact, caught
 
 T = TypeVar("T")
 
@@ -24,11 +25,14 @@ class Reading:
             they are.
         taps: Which of timm's intermediate maps are the hints.
         hints: Shapes of these maps.
+        preacts: Where the map before each one's last activation passes by.
         pooled_dims: Width of each classifier's input; a network distilled by a token of its own has
             two classifiers.
         shared: Whether all classifiers read the same input.
         direct: Whether timm gives the classifier's input itself; where not, it is caught on its
             way.
+        class_map: Shape of the map whose mean over places the one linear classifier reads, or None
+            where it reads anything else.
         multiply_adds: Of convolutions, linear layers and attention, for one image.
     """
 
@@ -36,9 +40,11 @@ class Reading:
     input_size: tuple[int, int] | None = None
     taps: tuple[int, ...]
     hints: tuple[Hint, ...]
+    preacts: tuple[Preact, ...] = ()
     pooled_dims: tuple[int, ...]
     shared: bool = True
     direct: bool = True
+    class_map: Hint | None = None
     multiply_adds: int = 0
 
 
@@ -81,23 +87,39 @@ class Network(nn.Module):
                 setattr(module, "inplace", False)  # noqa: B010 - not every module has it
 
     def forward(
-        self, images: Float[Tensor, "batch channels height width"], hints: bool = False
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        maps: Maps = Maps(),  # noqa: B008 - frozen
     ) -> Outputs:
-        """Logits, pooled features and, with `hints`, the maps; the logits are the same either way.
+        """Logits, pooled features and the maps asked for; the logits are the same either way.
 
         Args:
             images: In [0, 1], of the data set's size.
-            hints: Whether the maps are asked for; not a bit of the rest depends on it.
+            maps: Which maps are asked for; not a bit of the rest depends on it.
+
+        Raises:
+            Unsupported: Class maps are asked for, and there are none.
         """
-        logits, pooled, maps = self.tensors(images, hints)
-        if hints:
-            return Outputs(logits=logits, pooled=pooled, hints=maps)
-        return Outputs(logits=logits, pooled=pooled)
+        if not maps.preacts:
+            return self._said(images, maps)
+        places = [self.reading.preacts[place] for place in self.picked]
+        said, before = caught(self.model, places, lambda: self._said(images, maps))
+        preacts = [
+            hint if map_ is None else map_ for map_, hint in zip(before, said.hints, strict=True)
+        ]
+        return replace(said, preacts=tuple(preacts)).only(maps)
+
+    def _said(self, images: Tensor, maps: Maps) -> Outputs:
+        logits, pooled, hints, end = self.tensors(images, maps.hints or maps.preacts)
+        said = Outputs(logits=logits, pooled=pooled)
+        if maps.hints or maps.preacts:
+            said = replace(said, hints=hints)
+        return replace(said, class_maps=(self._class_map(end),)) if maps.class_maps else said
 
     def tensors(
         self, images: Float[Tensor, "batch channels height width"], hints: bool = False
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Logits, pooled features and maps, bare, so that `torch.compile` takes it whole."""
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...], Tensor]:
+        """Logits, pooled, maps and the last features, bare, so that `torch.compile` takes it."""
         x = self.prepared(images)
         maps: list[Tensor] = []
         if hints:
@@ -110,9 +132,20 @@ class Network(nn.Module):
         head = called(self.model, "forward_head")
         if self.reading.direct:
             pooled = head(x, pre_logits=True).flatten(1)
-            return self.classify(pooled), pooled, tuple(maps)
+            return self.classify(pooled), pooled, tuple(maps), x
         logits, inputs = overheard(classifiers(self.model), lambda: head(x))
-        return logits, inputs[0] if self.reading.shared else torch.cat(inputs, 1), tuple(maps)
+        return logits, inputs[0] if self.reading.shared else torch.cat(inputs, 1), tuple(maps), x
+
+    def _class_map(self, end: Tensor) -> Tensor:
+        """The classifier at every place of the map that is pooled."""
+        if self.reading.class_map is None:
+            raise Unsupported(
+                "the network has no class maps",
+                "its classifier does not read the mean over a map's places",
+                "name a network with global average pooling and one linear layer",
+            )
+        places = end.movedim(1, -1).flatten(0, -2)
+        return self.classify(places).view(len(end), *end.shape[2:], -1).movedim(-1, 1)
 
     def prepared(
         self, images: Float[Tensor, "batch channels height width"]
@@ -150,11 +183,15 @@ class Network(nn.Module):
 
     def port(self) -> Port:
         """This network as a method's `init` sees it: itself, and the shapes of what it says."""
-        dims = self.reading.pooled_dims
+        reading, heads = self.reading, classifiers(self.model)
+        norms = [reading.preacts[place].norm for place in self.picked]
         return Port(
             model=self,
-            pooled_dim=dims[0] if self.reading.shared else sum(dims),
-            hints=tuple(self.reading.hints[place] for place in self.picked),
+            pooled_dim=reading.pooled_dims[0] if reading.shared else sum(reading.pooled_dims),
+            hints=tuple(reading.hints[place] for place in self.picked),
+            norms=tuple(None if n is None else self.model.get_submodule(n) for n in norms),
+            classifier=heads[0] if len(heads) == 1 and isinstance(heads[0], nn.Linear) else None,
+            class_map=reading.class_map,
         )
 
 

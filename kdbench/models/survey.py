@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -11,7 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdbench.api import Hint, Unsupported
+from kdbench.api import Hint, Maps, Unsupported
+from kdbench.models import preacts
 from kdbench.models.hints import chosen
 from kdbench.models.network import Network, Reading, Unheard, called, classifiers, overheard
 
@@ -66,6 +68,7 @@ def surveyed(
             taps=taps,
             hints=hints,
             pooled_dims=tuple(part.shape[1] for part in inputs),
+            preacts=_preacts(twin, x, taps, name),
             shared=all(torch.equal(part, inputs[0]) for part in inputs),
             multiply_adds=counter.get_total_flops() // 2 // len(images),
         )
@@ -74,7 +77,7 @@ def surveyed(
             candidate = replace(reading, direct=direct)
             reason = _disagreement(_reader(twin, candidate), images, own, inputs)
             if not reason:
-                return candidate
+                return replace(candidate, class_map=_class_map(twin, x, inputs))
             reasons.append(reason)
     raise Unsupported(f"{name} cannot be read", reasons[-1], "name another network")
 
@@ -138,12 +141,39 @@ def _maps(twin: nn.Module, x: Tensor, name: str) -> tuple[tuple[int, ...], tuple
     return taps, hints
 
 
+def _preacts(
+    twin: nn.Module, x: Tensor, taps: tuple[int, ...], name: str
+) -> tuple[preacts.Preact, ...]:
+    """The reading's preacts, proved by another pass."""
+    run = partial(called(twin, "forward_intermediates"), x, output_fmt="NCHW")
+    places = preacts.found(twin, run, taps)
+    (_, maps), before = preacts.caught(twin, places, run)
+    for tap, map_ in zip(taps, before, strict=True):
+        if map_ is not None and map_.shape != maps[tap].shape:
+            why = f"the preact of map {tap} is not found twice at the same place"
+            raise Unsupported(f"{name} cannot be read", why, "name another network")
+    return places
+
+
+def _class_map(twin: nn.Module, x: Tensor, inputs: list[Tensor]) -> Hint | None:
+    """Shape of the map whose mean over places is all that the one classifier reads, or None."""
+    end, heads = called(twin, "forward_features")(x), classifiers(twin)
+    linear = len(heads) == 1 and isinstance(heads[0], (nn.Linear, nn.Conv2d))
+    if not linear or not isinstance(end, Tensor) or end.ndim != 4:
+        return None
+    if not _close(end.mean((2, 3)), inputs[0]):
+        return None
+    _, channels, height, width = end.shape
+    stride = max(1, round(x.shape[2] / height))
+    return Hint(channels=channels, height=height, width=width, stride=stride)
+
+
 def _disagreement(network: Network, images: Tensor, own: Tensor, inputs: list[Tensor]) -> str:
     """Why what `network` says is not true to the network's own forward pass, or nothing."""
     pooled = inputs[0] if network.reading.shared else torch.cat(inputs, 1)
     try:
         for hints in (False, True):
-            said = network(images, hints=hints)
+            said = network(images, Maps(hints=hints))
             if not _close(said.logits, own):
                 return "its own forward pass is not forward_head of forward_features"
             if not _close(said.pooled, pooled):

@@ -5,7 +5,7 @@ from kdbench.train.lockstep import guarded, lockstep
 from kdbench.train.runner import Diverged, Runner
 from kdbench.train.schedule import learning_rate
 from kdbench.train.seeding import seed_torch
-from kdbench.train.stream import Step, make_batch, stream
+from kdbench.train.stream import Step, Teach, make_batch, stream
 from kdbench.train.timing import interleave
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Diverged",
     "Runner",
     "Step",
+    "Teach",
     "guarded",
     "interleave",
     "learning_rate",

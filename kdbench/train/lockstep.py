@@ -8,14 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 
-from kdbench.api import Outputs
 from kdbench.data import Views
 from kdbench.errors import ContractError
 from kdbench.record import TrainingProtocol
 from kdbench.train.runner import Runner
-from kdbench.train.stream import Step, make_batch, stream
+from kdbench.train.stream import Step, Teach, stream
 
 
 def lockstep(
@@ -23,7 +21,7 @@ def lockstep(
     views: Views,
     protocol: TrainingProtocol,
     total: int,
-    teach: Callable[[float, Tensor], Outputs],
+    teach: Teach,
     *,
     watch: Callable[[str, int], None] = lambda name, step: None,
     after: Callable[[int, Collection[str]], None] = lambda step, active: None,
@@ -35,15 +33,14 @@ def lockstep(
         views: The stream's rows.
         protocol: Batch size and epochs.
         total: Updates.
-        teach: The shared teacher at an anchor, on images in [0, 1].
+        teach: The shared teacher.
         watch: Called before every step of every runner; says whom to blame if the process dies.
         after: Called after every step with the number of steps done and the runners that are left.
     """
     active, failures, losses = dict(runners), dict[str, Exception](), dict[str, dict[str, float]]()
     each, since = protocol.steps_per_epoch(len(views)), 0
     for epoch, number, rows in stream(views, protocol, total):
-        batch = make_batch(views, rows, views.batch(rows, epoch), number / total)
-        shared = Step(batch, teach)
+        shared = Step(views, rows, epoch, number / total, teach)
         since += 1
         closing = (number + 1) % each == 0 or number + 1 == total
         for name, runner in list(active.items()):
@@ -57,8 +54,7 @@ def lockstep(
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
                 failures[name] = error
                 del active[name]
-                again = make_batch(views, rows, views.batch(rows, epoch), number / total)
-                shared = Step(again, teach)
+                shared = Step(views, rows, epoch, number / total, teach)
         if closing:
             since = 0
         after(number + 1, active)

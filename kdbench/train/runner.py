@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from kdbench.api import Batch, Losses, Method, Outputs, Setup
+from kdbench.api import Batch, Losses, Maps, Method, Outputs, Setup
 from kdbench.data import Views
 from kdbench.errors import ContractError, Unsupported
 from kdbench.record import TrainingProtocol
@@ -27,7 +27,7 @@ class Runner:
 
     Args:
         method: The plugin's object.
-        student: Freshly initialised, `student(images, hints=...)` gives Outputs.
+        student: Freshly initialised, `student(images, maps)` gives Outputs.
         setup: What the method may size its extra weights by.
         protocol: Of the student's training.
         seed: The trial's.
@@ -53,12 +53,7 @@ class Runner:
                 "give each stage a share above 0",
             )
         self.ends = [round(sum(shares[: i + 1]) * total) for i in range(len(shares))]
-        if self.needs.hints and not (setup.student.hints and setup.teacher.hints):
-            raise Unsupported(
-                "this pair has no hints",
-                "the method learns from them, and an ensemble has none",
-                "name a single teacher",
-            )
+        _check_maps(self.needs.maps, setup)
         seed_torch(device, seed, "state")
         self.state = method.init(setup)
         modules, _, _ = tensors_of(self.state)
@@ -104,16 +99,16 @@ class Runner:
         """Student (with a graph) and teacher (without one) on `batch`."""
         with self.clock.phase("teacher"):
             teacher = self._teach(batch)
-        with self.clock.phase("student"), self._precision():
-            student: Outputs = self.student(batch.inputs, hints=self.needs.hints)
-        return student.float(), teacher
+        with self.clock.phase("student"), torch.set_grad_enabled(not self._bystander):
+            student = self._said(self.student, batch)
+        return student, teacher
 
-    def gradients(self, losses: Losses) -> Sequence[Tensor | None]:
+    def gradients(self, losses: Losses, *, keep_graph: bool = False) -> Sequence[Tensor | None]:
         """Gradients of the summed losses, one for each weight of student and state."""
         total = total_loss(losses)
-        weights = self.extra_weights if self.stages[self.stage].trains == "state" else self.weights
+        weights = self.extra_weights if self._bystander else self.weights
         with self.clock.phase("backward"):
-            found = torch.autograd.grad(total, weights, allow_unused=True)
+            found = torch.autograd.grad(total, weights, allow_unused=True, retain_graph=keep_graph)
         return (None,) * (len(self.weights) - len(weights)) + tuple(found)
 
     def update(self, gradients: Sequence[Tensor | None]) -> None:
@@ -173,7 +168,7 @@ class Runner:
             self.modules.train()
         seed_torch(self.device, self.seed, "step", self.done)
         self.current, before = step, self.updates
-        losses = self.method.step(self, replace(step.batch, stage=stage), self.state)
+        losses = self.method.step(self, step.seen(stage, self.needs.second), self.state)
         if self.updates != before + 1:
             raise ContractError(
                 f"step() updated the student {self.updates - before} times",
@@ -205,18 +200,31 @@ class Runner:
             empty = batch.inputs.new_zeros((len(batch.inputs), 0))
             return Outputs(logits=empty, pooled=empty)
         if self.private is not None:
-            with torch.no_grad(), self._precision():
-                outputs: Outputs = self.private(batch.inputs, hints=self.needs.hints)
-            return outputs.float()
+            with torch.no_grad():
+                return self._said(self.private, batch)
         if self.current is None or batch.inputs is not self.current.batch.inputs:
             raise ContractError(
                 "forward() was given another batch",
                 "the shared teacher judges the step's own batch",
                 "pass it on",
             )
-        said = self.current.teacher(self.stages[batch.stage].anchor)
-        # hints that are there because another method asked for them are none of this one's
-        return said if self.needs.hints else Outputs(logits=said.logits, pooled=said.pooled)
+        anchor, needs = self.stages[batch.stage].anchor, self.needs
+        said = self.current.teacher(anchor, needs.statistics, needs.second)
+        # maps that are there because another method asked for them are none of this one's
+        return said.only(needs.maps)
+
+    def _said(self, network: nn.Module, batch: Batch) -> Outputs:
+        """What a network of this trial's own says about a batch, of the second view too."""
+        with self._precision():
+            outputs: Outputs = network(batch.inputs, self.needs.maps)
+            if batch.second is not None:
+                outputs = replace(outputs, second=network(batch.second, self.needs.maps))
+        return outputs.float()
+
+    @property
+    def _bystander(self) -> bool:
+        """Whether the student is not trained at this stage."""
+        return self.stages[self.stage].trains == "state"
 
     def _rate(self) -> float:
         stage = self.stages[self.stage]
@@ -228,6 +236,22 @@ class Runner:
     def _precision(self) -> torch.autocast:
         narrow = self.protocol.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=narrow)
+
+
+def _check_maps(maps: Maps, setup: Setup) -> None:
+    """Raise where the pair does not have the maps that a method learns from."""
+    if (maps.hints or maps.preacts) and not (setup.student.hints and setup.teacher.hints):
+        raise Unsupported(
+            "this pair has no hints",
+            "the method learns from them, and an ensemble has none",
+            "name a single teacher",
+        )
+    if maps.class_maps and not (setup.student.class_map and setup.teacher.class_map):
+        raise Unsupported(
+            "this pair has no class maps",
+            "they are the classifier at every place of a map whose mean it reads",
+            "name networks with global average pooling and one linear layer",
+        )
 
 
 def _assign(weights: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:

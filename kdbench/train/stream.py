@@ -1,36 +1,58 @@
 """One stream of batches for all methods, each with what the shared teacher says of it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from kdbench.api import Batch, Outputs
-from kdbench.data import Views
+from kdbench.data import Views, strengthened
 from kdbench.record import TrainingProtocol
+
+Teach: TypeAlias = Callable[[float, str, Tensor], Outputs]
+"""The shared teacher at an anchor, with running or batch statistics, on images in [0, 1]."""
 
 
 class Step:
     """One batch of the stream, and what the shared teacher says of it when first asked.
 
     Args:
-        batch: As all methods see it.
-        teach: The shared teacher at an anchor, on images in [0, 1].
+        views: The stream's rows.
+        rows: Those of this batch.
+        epoch: From which the views are drawn.
+        progress: Share of the budget spent.
+        teach: The shared teacher.
     """
 
-    def __init__(self, batch: Batch, teach: Callable[[float, Tensor], Outputs]) -> None:
-        self.batch, self._teach = batch, teach
-        self._answers: dict[float, Outputs] = {}
+    def __init__(
+        self, views: Views, rows: Tensor, epoch: int, progress: float, teach: Teach
+    ) -> None:
+        self._views, self._rows, self._epoch, self._teach = views, rows, epoch, teach
+        self.batch = batch = make_batch(views, rows, views.batch(rows, epoch), progress)
+        self._answers: dict[tuple[float, str, bool], Outputs] = {}
         self._born: list[tuple[Tensor, int]] = []
         self._keep(batch.inputs, batch.target, batch.labelled, batch.index, batch.progress)
 
-    def teacher(self, anchor: float) -> Outputs:
-        """The shared teacher's outputs at this anchor of its training."""
-        if anchor not in self._answers:
-            outputs = self._answers[anchor] = self._teach(anchor, self.batch.inputs)
-            hints = outputs.hints if type(outputs.hints) is tuple else ()
-            self._keep(outputs.logits, outputs.pooled, *hints)
-        return self._answers[anchor]
+    @cached_property
+    def second(self) -> Tensor:
+        """The second view of the batch's rows, images in [0, 1]."""
+        images = strengthened(self.batch.inputs, self._rows, self._views.seed, self._epoch)
+        self._keep(images)
+        return images
+
+    def seen(self, stage: int, second: bool) -> Batch:
+        """The batch as one method sees it."""
+        return replace(self.batch, stage=stage, second=self.second if second else None)
+
+    def teacher(self, anchor: float, statistics: str, second: bool) -> Outputs:
+        """The shared teacher's outputs at this anchor of its training, of the second view too."""
+        said = self._answer(anchor, statistics, False)
+        if not second:
+            return said
+        return replace(said, second=self._answer(anchor, statistics, True))
 
     @property
     def written(self) -> bool:
@@ -39,6 +61,14 @@ class Step:
             tensor._version != version or tensor.requires_grad  # torch's own counter
             for tensor, version in self._born
         )
+
+    def _answer(self, anchor: float, statistics: str, second: bool) -> Outputs:
+        key = (anchor, statistics, second)
+        if key not in self._answers:
+            images = self.second if second else self.batch.inputs
+            self._answers[key] = self._teach(anchor, statistics, images)
+            self._keep(*self._answers[key].tensors())
+        return self._answers[key]
 
     def _keep(self, *tensors: Tensor) -> None:
         self._born += [(tensor, tensor._version) for tensor in tensors]

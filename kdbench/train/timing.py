@@ -11,12 +11,11 @@ from itertools import count
 
 from torch import Tensor
 
-from kdbench.api import Outputs
 from kdbench.data import Views
 from kdbench.train.clock import PHASES
 from kdbench.train.lockstep import guarded
 from kdbench.train.runner import Runner
-from kdbench.train.stream import Step, make_batch
+from kdbench.train.stream import Step, Teach
 
 POINTS = 8
 ROUNDS = range(6, 16)  # six rounds are the fewest that give the median a 95 % interval
@@ -25,7 +24,7 @@ ROUNDS = range(6, 16)  # six rounds are the fewest that give the median a 95 % i
 def interleave(
     runners: Mapping[str, Runner],
     views: Views,
-    teachers: Mapping[str, Callable[[float, Tensor], Outputs]],
+    teachers: Mapping[str, Teach],
     *,
     seconds: float,
     watch: Callable[[str, int], None] = lambda name, step: None,
@@ -66,7 +65,7 @@ def _round(
     runner: Runner,
     views: Views,
     rows: Tensor,
-    teach: Callable[[float, Tensor], Outputs],
+    teach: Teach,
     watch: Callable[[str, int], None],
 ) -> dict[str, float]:
     """Mean milliseconds by phase of this runner's steps of one round."""
@@ -78,7 +77,7 @@ def _round(
         watch(name, runner.done)
         with clock.phase("data"):
             # of one epoch: its views are drawn once, as in training, and not at every step
-            step = Step(make_batch(views, rows, views.batch(rows, 0), runner.progress), teach)
+            step = Step(views, rows, 0, runner.progress, teach)
         runner.step(step)
     whole = clock.now() - start
     clock.running = False

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from timm.models import model_entrypoint
 from torch import Tensor
 
-from kdbench.api import Outputs, Unsupported
+from kdbench.api import Maps, Outputs, Unsupported
 from kdbench.models import Network, create
 from kdbench.models.network import classifiers, overheard
 from kdbench.record import Spec
@@ -87,7 +87,7 @@ def check_answers(network: Network, x: Tensor) -> None:
     """In evaluation: timm's own logits, the classifier's input, and maps that nobody wrote into."""
     network.eval()
     with torch.no_grad():
-        said, bare = network(x, hints=True), network(x)
+        said, bare = network(x, Maps(hints=True)), network(x)
         own, inputs = overheard(
             classifiers(network.model), lambda: network.model(network.prepared(x))
         )
@@ -126,13 +126,16 @@ def check_training(network: Network, x: Tensor) -> None:
     network.train()
     with torch.no_grad():
         logits = []
-        for run in (lambda net: net.model(net.prepared(x)), lambda net: net(x, hints=True).logits):
+        for run in (
+            lambda net: net.model(net.prepared(x)),
+            lambda net: net(x, Maps(hints=True)).logits,
+        ):
             torch.manual_seed(2)
             logits.append(run(copy.deepcopy(network)))
     torch.testing.assert_close(logits[1], logits[0], rtol=1e-6, atol=1e-6)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
     for _ in range(2):
-        said = network(x, hints=True)
+        said = network(x, Maps(hints=True))
         loss = F.cross_entropy(said.logits, torch.tensor([3, 7])) + sum(
             h.square().mean() for h in said.hints
         )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kdbench.api import Hint, Outputs, Unsupported
+from kdbench.api import Hint, Maps, Outputs, Unsupported
 from kdbench.errors import DataError, UsageError
 from kdbench.models import Network, align, arguments, create, describe, load, surveyed
 from kdbench.models.hints import chosen, equidistant
@@ -44,9 +44,9 @@ def shapes(said: Outputs) -> list[tuple[int, ...]]:
 
 
 def test_hints_are_the_last_map_at_each_stride():
-    said = made("resnet20", **COLOUR)(images(2, 3, 32, 32), hints=True)
+    said = made("resnet20", **COLOUR)(images(2, 3, 32, 32), Maps(hints=True))
     assert shapes(said) == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
-    assert shapes(made("vgg8[width=0.25]", **COLOUR)(images(2, 3, 32, 32), hints=True)) == [
+    assert shapes(made("vgg8[width=0.25]", **COLOUR)(images(2, 3, 32, 32), Maps(hints=True))) == [
         (16, 32, 32), (32, 16, 16), (64, 8, 8), (128, 4, 4)
     ]  # fmt: skip
 
@@ -61,7 +61,7 @@ def test_hints_of_one_stride_are_four_blocks_at_equal_relative_depths_without_th
     tokens = net.model.blocks[:6](
         net.model._pos_embed(net.model.patch_embed(net.prepared(x := images(2, 3, 32, 32))))
     )
-    assert torch.equal(net(x, hints=True).hints[1].flatten(2).mT, tokens[:, 1:])
+    assert torch.equal(net(x, Maps(hints=True)).hints[1].flatten(2).mT, tokens[:, 1:])
 
 
 def test_logits_are_bit_identical_with_and_without_hints():
@@ -76,7 +76,7 @@ def test_logits_are_bit_identical_with_and_without_hints():
         for training in (True, False):
             net.train(training)
             alone = copy.deepcopy(net)(images(3, 1, 16, 16))
-            beside = net(images(3, 1, 16, 16), hints=True)
+            beside = net(images(3, 1, 16, 16), Maps(hints=True))
             assert torch.equal(alone.logits, beside.logits), text
             assert torch.equal(alone.pooled, beside.pooled), text
 
@@ -118,7 +118,7 @@ def test_two_classifiers_of_one_input_have_it_once():
 
 def test_hints_train_the_network_that_said_them():
     net = made("resnet8")
-    said = net(images(4, 1, 8, 8), hints=True)
+    said = net(images(4, 1, 8, 8), Maps(hints=True))
     said.hints[0].square().mean().backward()
     assert net.model.conv1.weight.grad.abs().sum() > 0
     assert net.model.layer2[0].conv1.weight.grad is None
@@ -130,7 +130,7 @@ def test_activations_work_in_place_nowhere_and_captured_maps_stay():
     )
     net = made("resnet18", **COLOUR).eval()
     assert not any(getattr(module, "inplace", False) for module in net.modules())
-    said = net(images(2, 3, 32, 32), hints=True)
+    said = net(images(2, 3, 32, 32), Maps(hints=True))
     for tap, hint in zip(net.reading.taps, said.hints, strict=True):
         x = net.prepared(images(2, 3, 32, 32))
         (alone,) = net.model.forward_intermediates(
@@ -142,7 +142,7 @@ def test_activations_work_in_place_nowhere_and_captured_maps_stay():
 def test_nothing_is_left_on_the_network_between_calls():
     net = made("efficientvit_m0", **COLOUR)  # whose classifier's input is caught
     before = {name: dict(module.__dict__) for name, module in net.named_modules()}
-    net(images(2, 3, 32, 32), hints=True)
+    net(images(2, 3, 32, 32), Maps(hints=True))
     after = {name: dict(module.__dict__) for name, module in net.named_modules()}
     assert not any(module._forward_pre_hooks for module in net.modules())
     assert all(before[name].keys() == after[name].keys() for name in before)
@@ -162,7 +162,7 @@ def test_functional_call_gives_second_order_gradients(text):
     params, buffers = dict(net.named_parameters()), {n: b.clone() for n, b in net.named_buffers()}
     x = images(2, 1, 16, 16)
     with sdpa_kernel(SDPBackend.MATH):  # the other kernels of attention have no second derivative
-        said = functional_call(net, params | buffers, (x,), {"hints": True})
+        said = functional_call(net, params | buffers, (x,), {"maps": Maps(hints=True)})
         inner = said.logits.square().mean() + said.hints[0].square().mean()
         steps = torch.autograd.grad(
             inner, list(params.values()), create_graph=True, materialize_grads=True
@@ -171,7 +171,7 @@ def test_functional_call_gives_second_order_gradients(text):
             name: value - 0.1 * step
             for (name, value), step in zip(params.items(), steps, strict=True)
         }
-        outer = functional_call(net, moved | buffers, (x,), {"hints": True}).logits.square().mean()
+        outer = functional_call(net, moved | buffers, (x,), {"maps": Maps(hints=True)}).logits.square().mean()
     seconds = torch.autograd.grad(outer, list(params.values()), materialize_grads=True)
     assert all(grad.isfinite().all() for grad in seconds)
     direct = torch.autograd.grad(
@@ -184,8 +184,8 @@ def test_functional_call_with_its_own_weights_is_a_plain_call():
     net = made("resnet8").eval()
     state = dict(net.named_parameters()) | dict(net.named_buffers())
     said, plain = (
-        functional_call(net, state, (x := images(2, 1, 8, 8),), {"hints": True}),
-        net(x, hints=True),
+        functional_call(net, state, (x := images(2, 1, 8, 8),), {"maps": Maps(hints=True)}),
+        net(x, Maps(hints=True)),
     )
     assert torch.equal(said.logits, plain.logits)
     assert all(torch.equal(a, b) for a, b in zip(said.hints, plain.hints, strict=True))
@@ -205,7 +205,7 @@ def test_a_deep_copy_is_independent():
 def test_the_tensor_part_compiles_whole(hints):
     net, x = made("resnet8").eval(), images(2, 1, 8, 8)
     whole = torch.compile(net.tensors, backend="eager", fullgraph=True, dynamic=False)
-    (logits, pooled, maps), plain = whole(x, hints), net(x, hints=True)
+    (logits, pooled, maps, _), plain = whole(x, hints), net(x, Maps(hints=True))
     assert torch.equal(logits, plain.logits)
     assert torch.equal(pooled, plain.pooled)
     assert len(maps) == 3 * hints
@@ -218,7 +218,7 @@ def test_dropout_and_drop_path_of_a_student_follow_torchs_generator():
     said = []
     for seed in (1, 2, 1):
         torch.manual_seed(seed)
-        said.append(copy.deepcopy(net)(x, hints=True).logits)
+        said.append(copy.deepcopy(net)(x, Maps(hints=True)).logits)
     assert torch.equal(said[0], said[2])
     assert not torch.equal(said[0], said[1])
 
@@ -661,9 +661,9 @@ def test_maps_of_one_size_give_four_hints_or_as_many_as_there_are():
 
 def test_picked_hints_are_the_only_ones_said_and_told():
     net, x = made("resnet8"), images(2, 1, 8, 8)
-    every = copy.deepcopy(net)(x, hints=True)
+    every = copy.deepcopy(net)(x, Maps(hints=True))
     net.pick((0, 2))
-    said = net(x, hints=True)
+    said = net(x, Maps(hints=True))
     assert shapes(said) == [(16, 8, 8), (64, 2, 2)]
     assert [(h.channels, h.height, h.width) for h in net.port().hints] == shapes(said)
     assert torch.equal(said.logits, every.logits)
@@ -683,7 +683,7 @@ def test_the_port_tells_the_shapes_that_the_network_says():
         "deit_tiny_distilled_patch16_224",
     ):
         net = made(text, **COLOUR).eval()
-        port, said = net.port(), net(images(1, 3, 32, 32), hints=True)
+        port, said = net.port(), net(images(1, 3, 32, 32), Maps(hints=True))
         assert port.model is net
         assert said.pooled.shape[1] == port.pooled_dim
         assert [(h.channels, h.height, h.width) for h in port.hints] == shapes(said)

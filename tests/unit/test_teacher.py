@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from kdbench import teacher as teachers
+from kdbench.api import Maps
 from kdbench.cohort import Workbench
 from kdbench.errors import DataError, StoreError, Unsupported
 from kdbench.models import Network
@@ -178,7 +179,7 @@ def test_a_teacher_that_was_written_into_is_found_out(
 ) -> None:
     bench.train_teacher(job, "")
     teacher = open_teacher((job,), {0.5}, bench.cache, CPU)
-    teacher(images(), hints=True)
+    teacher(images(), Maps(hints=True))
     teacher.check_unmoved()
     tensors = [*teacher.named_parameters(), *teacher.named_buffers()]
     with torch.no_grad():
@@ -192,7 +193,7 @@ def test_a_teacher_is_frozen_and_has_no_graph(job: TeacherJob, bench: Workbench)
     teacher = open_teacher((job,), set(), bench.cache, CPU)
     assert not any(p.requires_grad for p in teacher.parameters())
     assert not any(module.training for module in teacher.modules())
-    said = teacher(images(), hints=True)
+    said = teacher(images(), Maps(hints=True))
     assert not said.logits.requires_grad
     assert [hint.shape[1:] for hint in said.hints] == [
         (hint.channels, hint.height, hint.width) for hint in teacher.hints

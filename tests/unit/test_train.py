@@ -2,8 +2,10 @@
 
 import copy
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdbench.api import Batch, Hint, Losses, Method, Needs, Outputs, Port, Setup, Stage
+from kdbench.api import Batch, Hint, Losses, Maps, Method, Needs, Outputs, Port, Setup, Stage
 from kdbench.data import Split, Views
 from kdbench.errors import ContractError
 from kdbench.measure import summarise_rounds
@@ -25,7 +27,6 @@ from kdbench.train import (
     interleave,
     learning_rate,
     lockstep,
-    make_batch,
     stream,
 )
 from kdbench.train import timing as timing_module
@@ -63,10 +64,10 @@ class Net(nn.Module):
         )
         self.head = nn.Linear(width, 3)
 
-    def forward(self, images: Tensor, hints: bool = False) -> Outputs:
+    def forward(self, images: Tensor, maps: Maps = Maps()) -> Outputs:  # noqa: B008 - frozen
         features = self.body(images)
         pooled = features.mean((2, 3))
-        if hints:
+        if maps.hints:
             return Outputs(logits=self.head(pooled), pooled=pooled, hints=(features,))
         return Outputs(logits=self.head(pooled), pooled=pooled)
 
@@ -135,13 +136,13 @@ def runner(
 class Teacher:
     """A frozen teacher that counts how often it is asked, at which anchor."""
 
-    def __init__(self, hints: bool = False) -> None:
-        self.net, self.asked, self.hints = Net(seed=9).eval(), list[float](), hints
+    def __init__(self, maps: Maps = Maps()) -> None:  # noqa: B008 - frozen
+        self.net, self.asked, self.maps = Net(seed=9).eval(), list[float](), maps
 
     @torch.no_grad()
-    def __call__(self, anchor: float, images: Tensor) -> Outputs:
+    def __call__(self, anchor: float, statistics: str, images: Tensor) -> Outputs:
         self.asked.append(anchor)
-        said = self.net(images, hints=self.hints)
+        said = self.net(images, self.maps)
         return Outputs(logits=said.logits * anchor, pooled=said.pooled, hints=said.hints)
 
 
@@ -149,7 +150,7 @@ def train(
     runners: dict[str, Runner], teacher: Any = None, rows: range = range(ROWS), **options: Any
 ) -> Any:
     first = next(iter(runners.values()))
-    asked = teacher or Teacher(hints=any(r.needs.hints for r in runners.values()))
+    asked = teacher or Teacher(reduce(operator.or_, (r.needs.maps for r in runners.values())))
     fails = options.pop("fails", ())
     done = lockstep(runners, views(rows), first.protocol, first.total, asked, **options)
     assert [*done[1]] == [*fails], done[1]
@@ -310,7 +311,7 @@ def test_the_loop_equals_torch_s_own_backward_over_ten_steps(
         images = seen.batch(rows, epoch)
         logits = mine(images).logits
         loss = F.cross_entropy(logits, seen.labels[rows]) + F.mse_loss(
-            logits, teacher(1, images).logits
+            logits, teacher(1, "running", images).logits
         )
         plain.zero_grad()
         loss.backward()
@@ -553,8 +554,8 @@ def test_randomness_is_a_function_of_seed_and_step_whoever_draws_beside() -> Non
 def test_what_a_step_says_is_written_to_is_noticed() -> None:
     def touched(touch: Callable[[Batch, Outputs], Any]) -> bool:
         seen = views()
-        step = Step(make_batch(seen, torch.arange(4), seen.plain(torch.arange(4)), 0.0), Teacher())
-        said = step.teacher(1.0)
+        step = Step(seen, torch.arange(4), 0, 0.0, Teacher())
+        said = step.teacher(1.0, "running", False)
         assert not step.written
         touch(step.batch, said)
         return step.written
@@ -615,7 +616,7 @@ def test_losses_are_scalar_tensors_by_name(wrong: Any) -> None:
 
 
 def timed(runners: dict[str, Runner], **options: Any) -> Any:
-    teachers = {name: Teacher(one.needs.hints) for name, one in runners.items()}
+    teachers = {name: Teacher(one.needs.maps) for name, one in runners.items()}
     return interleave(runners, views(), teachers, **{"seconds": 0.0, **options})
 
 
