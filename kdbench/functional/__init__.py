@@ -4,7 +4,22 @@ Precision: every function widens float16 and bfloat16 to float32 and keeps float
 under autocast too. Gradients reach every floating-point argument; detach what is to stay fixed.
 """
 
-from kdbench.functional.logits import cross_entropy, softened_kl, widened
+from kdbench.functional.logits import (
+    cross_entropy,
+    labelled_mean,
+    of_class,
+    rest_log_softmax,
+    softened_kl,
+    widened,
+)
 from kdbench.functional.maps import pooled_alike
 
-__all__ = ["cross_entropy", "pooled_alike", "softened_kl", "widened"]
+__all__ = [
+    "cross_entropy",
+    "labelled_mean",
+    "of_class",
+    "pooled_alike",
+    "rest_log_softmax",
+    "softened_kl",
+    "widened",
+]

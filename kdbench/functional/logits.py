@@ -1,5 +1,6 @@
 """Functions of logits."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -69,3 +70,56 @@ def softened_kl(
     student = F.log_softmax(widened(student_logits) / temperature, dim=-1)
     teacher = F.log_softmax(widened(teacher_logits) / temperature, dim=-1)
     return ((teacher.exp() * (teacher - student)).sum(-1, keepdim=True) * temperature**2).mean()
+
+
+def of_class(target: Int[Tensor, " batch"], classes: int) -> Bool[Tensor, "batch classes"]:
+    """Which entry is that of the row's class; none in a row whose target is no class.
+
+    Args:
+        target: Class of each row.
+        classes: Number of classes.
+
+    Example:
+        >>> import torch
+        >>> of_class(torch.tensor([1, -1]), 3).int().tolist()
+        [[0, 1, 0], [0, 0, 0]]
+    """
+    return torch.arange(classes, device=target.device) == target.unsqueeze(-1)
+
+
+def rest_log_softmax(
+    logits: Float[Tensor, "batch classes"], true: Bool[Tensor, "batch classes"]
+) -> Float[Tensor, "batch classes"]:
+    """Log-probabilities, nats, of all classes but the true one, as if there were only these.
+
+    The true class's own entry is 0, without a gradient, so that it falls out of sums of products.
+
+    Args:
+        logits: Unnormalised class scores; receive the gradient.
+        true: Which entry is left out, see `of_class`.
+
+    Example:
+        >>> import torch
+        >>> logits, true = torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([[True, False, False]])
+        >>> rest_log_softmax(logits, true).exp().tolist()
+        [[1.0, 0.5, 0.5]]
+    """
+    rest = widened(logits).masked_fill(true, -torch.inf)
+    return F.log_softmax(rest, dim=-1).masked_fill(true, 0)
+
+
+def labelled_mean(
+    values: Float[Tensor, " batch"], labelled: Bool[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """Mean over the labelled rows, 0 where there is none.
+
+    Args:
+        values: One a row; receive the gradient.
+        labelled: Which rows count.
+
+    Example:
+        >>> import torch
+        >>> labelled_mean(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([True, True, False])).item()
+        1.5
+    """
+    return values.masked_fill(~labelled, 0).sum() / labelled.sum().clamp(min=1)
