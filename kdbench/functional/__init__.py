@@ -12,9 +12,10 @@ from kdbench.functional.logits import (
     softened_kl,
     widened,
 )
-from kdbench.functional.maps import pooled_alike
+from kdbench.functional.maps import attention, pooled_alike
 
 __all__ = [
+    "attention",
     "cross_entropy",
     "labelled_mean",
     "of_class",

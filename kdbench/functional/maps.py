@@ -27,3 +27,20 @@ def pooled_alike(
         for map_ in (widened(first), widened(second))
     ]
     return small[0], small[1]
+
+
+def attention(
+    hint: Float[Tensor, "batch channels height width"], power: int = 2
+) -> Float[Tensor, "batch places"]:
+    """Where a feature map is strong: channel mean of |f|^power, flat, at unit L2 norm (0 stays 0).
+
+    Example:
+        >>> import torch
+        >>> attention(torch.tensor([[[[3.0, 0.0]], [[0.0, 3.0]]]]))
+        tensor([[0.7071, 0.7071]])
+
+    Reference:
+        Zagoruyko, Komodakis. Paying More Attention to Attention. 2017, arXiv:1612.03928, section
+        3.1.
+    """
+    return F.normalize(widened(hint).abs().pow(power).mean(1).flatten(1))

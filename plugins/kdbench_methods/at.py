@@ -5,19 +5,10 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
 
-from kdbench.api import Batch, Losses, Method, Needs, Outputs, hookimpl
-from kdbench.functional import cross_entropy, pooled_alike
+from kdbench.api import Batch, Family, Losses, Method, Needs, Outputs, Paper, hookimpl
+from kdbench.functional import attention, cross_entropy, pooled_alike
 from kdbench_methods.ranges import check_ranges
-
-
-def attention(
-    hint: Float[Tensor, "batch channels height width"], power: int
-) -> Float[Tensor, "batch places"]:
-    """Where a feature map is strong: channel mean of |f|^power, at unit L2 norm (0 stays 0)."""
-    return F.normalize(hint.abs().pow(power).mean(1).flatten(1))
 
 
 @final
@@ -42,7 +33,15 @@ class AT(Method):
     pooled by height and width, not by height alone.
     """
 
-    paper: ClassVar[str] = "1612.03928"
+    family: ClassVar[Family] = "features"
+    paper: ClassVar[Paper] = Paper(
+        authors="Sergey Zagoruyko and Nikos Komodakis",
+        title="Paying More Attention to Attention: Improving the Performance of Convolutional "
+        "Neural Networks via Attention Transfer",
+        year=2017,
+        venue="ICLR",
+        arxiv="1612.03928",
+    )
     weight: float = 1000.0
     power: int = 2
 

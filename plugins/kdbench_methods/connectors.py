@@ -25,8 +25,13 @@ def connector(student: Hint, teacher: Hint) -> nn.Sequential:
 
     The convolution has no bias and starts as He et al. (arXiv:1502.01852) have it, fan out.
     """
-    convolution = nn.Conv2d(student.channels, teacher.channels, 1, bias=False)
-    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     alike = (student.height, student.width) == (teacher.height, teacher.width)
     resize = () if alike else (Resize(teacher.height, teacher.width),)
-    return nn.Sequential(*resize, convolution, nn.BatchNorm2d(teacher.channels))
+    return nn.Sequential(*resize, *projector(student.channels, teacher.channels))
+
+
+def projector(channels: int, wanted: int) -> nn.Sequential:
+    """A `connector` that keeps the map's size: from `channels` to `wanted` channels."""
+    convolution = nn.Conv2d(channels, wanted, 1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(convolution, nn.BatchNorm2d(wanted))

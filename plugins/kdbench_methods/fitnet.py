@@ -7,7 +7,19 @@ from typing import ClassVar, final
 import torch.nn.functional as F
 from torch import nn
 
-from kdbench.api import Batch, Hint, Losses, Method, Needs, Outputs, Setup, Unsupported, hookimpl
+from kdbench.api import (
+    Batch,
+    Family,
+    Hint,
+    Losses,
+    Method,
+    Needs,
+    Outputs,
+    Paper,
+    Setup,
+    Unsupported,
+    hookimpl,
+)
 from kdbench.functional import cross_entropy, widened
 from kdbench_methods.ranges import check_ranges
 
@@ -52,7 +64,16 @@ class FitNet(Method):
     smaller one interpolated, with a 1x1 convolution. No ReLU towards tokens, which are signed.
     """
 
-    paper: ClassVar[str] = "1412.6550"
+    family: ClassVar[Family] = "features"
+    paper: ClassVar[Paper] = Paper(
+        authors="Adriana Romero and Nicolas Ballas and Samira Ebrahimi Kahou and Antoine Chassang "
+        "and Carlo Gatta and Yoshua Bengio",
+        title="FitNets: Hints for Thin Deep Nets",
+        year=2015,
+        venue="ICLR",
+        arxiv="1412.6550",
+    )
+    extra: ClassVar[str] = "a regressor of the student's hint"
     weight: float = 100.0
     hint: int = 1
 
@@ -74,7 +95,7 @@ class FitNet(Method):
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: nn.Module) -> Losses:
         hard = cross_entropy(student.logits, batch.target, batch.labelled)
-        guess = widened(state(student.hints[self.hint]))
+        guess = state(widened(student.hints[self.hint]))
         return {
             "hard": hard,
             "hint": self.weight * F.mse_loss(guess, widened(teacher.hints[self.hint]).detach()),
