@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from kdbench.api import Batch, Losses, Method, Outputs, hookimpl
+from kdbench.api import Batch, Family, Losses, Method, Outputs, Paper, hookimpl
 from kdbench.functional import cross_entropy, softened_kl
 from kdbench_methods.ranges import check_ranges
 
@@ -27,7 +27,13 @@ class KD(Method):
     differs from the soft one by the teacher's entropy, a constant, so the gradient is the same.
     """
 
-    paper: ClassVar[str] = "1503.02531"
+    family: ClassVar[Family] = "logits"
+    paper: ClassVar[Paper] = Paper(
+        authors="Geoffrey Hinton and Oriol Vinyals and Jeff Dean",
+        title="Distilling the Knowledge in a Neural Network",
+        year=2015,
+        arxiv="1503.02531",
+    )
     temperature: float = 4.0
     alpha: float = 0.9
 

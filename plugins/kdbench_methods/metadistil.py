@@ -11,7 +11,18 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kdbench.api import Batch, Loop, Losses, Method, Needs, Outputs, Setup, hookimpl
+from kdbench.api import (
+    Batch,
+    Family,
+    Loop,
+    Losses,
+    Method,
+    Needs,
+    Outputs,
+    Paper,
+    Setup,
+    hookimpl,
+)
 from kdbench.functional import cross_entropy, softened_kl, widened
 from kdbench_methods.ranges import check_ranges
 
@@ -116,7 +127,8 @@ class MetaDistil(Method):
     Attributes:
         temperature: What both networks' logits are divided by, in (0, inf).
         alpha: Weight of the soft term, in [0, 1].
-        pilot_rate: Size of the virtual step where the schedule is at its peak, in [0, inf).
+        pilot_rate: Size of the virtual step where the schedule is at its peak, in [0, inf); with 0
+            the teacher has nothing to learn from and stays as it is.
         teacher_rate: The teacher's learning rate at `teacher_start`, in [0, inf); decays as the
             schedule does.
         teacher_start: Share of the budget after which the teacher learns, in [0, 1]; before, a step
@@ -136,7 +148,14 @@ class MetaDistil(Method):
     forward mode instead of by a backward pass through a backward pass.
     """
 
-    paper: ClassVar[str] = "2106.04570"
+    family: ClassVar[Family] = "teacher"
+    paper: ClassVar[Paper] = Paper(
+        authors="Wangchunshu Zhou and Canwen Xu and Julian McAuley",
+        title="BERT Learns to Teach: Knowledge Distillation with Meta Learning",
+        year=2022,
+        venue="ACL",
+        arxiv="2106.04570",
+    )
     temperature: float = 4.0
     alpha: float = 0.9
     pilot_rate: float = 0.02
@@ -169,7 +188,8 @@ class MetaDistil(Method):
         return {"hard": (1 - self.alpha) * hard, "soft": self.alpha * soft}
 
     def step(self, loop: Loop, batch: Batch, state: Tensor) -> Losses:
-        if loop.progress >= self.teacher_start and loop.decay > 0:
+        rate = self.pilot_rate * loop.decay
+        if loop.progress >= self.teacher_start and rate > 0:
             quiz = loop.quiz_batch()
 
             def objective(student: Tensor, teacher: Tensor) -> Tensor:
@@ -180,7 +200,6 @@ class MetaDistil(Method):
                     answer(loop.student, weights, quiz.inputs), quiz.target, quiz.labelled
                 )
 
-            rate = self.pilot_rate * loop.decay
             lesson = meta_gradient(
                 loop.student, loop.teacher, batch.inputs, objective, quiz_loss, rate
             )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-from kdbench.api import Batch, Losses, Method, Outputs, Stage, hookimpl
+from kdbench.api import Batch, Family, Losses, Method, Outputs, Paper, Stage, hookimpl
 from kdbench_methods.kd import KD
 from kdbench_methods.ranges import check_ranges
 
@@ -34,7 +34,15 @@ class RCO(Method):
     together spend one. Temperature and weights are those of KD.
     """
 
-    paper: ClassVar[str] = "1904.09149"
+    family: ClassVar[Family] = "teacher"
+    paper: ClassVar[Paper] = Paper(
+        authors="Xiao Jin and Baoyun Peng and Yichao Wu and Yu Liu and Jiaheng Liu and Ding Liang "
+        "and Junjie Yan and Xiaolin Hu",
+        title="Knowledge Distillation via Route Constrained Optimization",
+        year=2019,
+        venue="ICCV",
+        arxiv="1904.09149",
+    )
     temperature: float = 4.0
     alpha: float = 0.9
     anchors: int = 4

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
-from kdbench.api import Batch, Losses, Method, Needs, Outputs, hookimpl
+from kdbench.api import Batch, Family, Losses, Method, Needs, Outputs, hookimpl
 from kdbench.functional import cross_entropy
 
 
@@ -15,6 +15,8 @@ class Scratch(Method):
 
     *Differs from the reference:* there is none to differ from.
     """
+
+    family: ClassVar[Family] = "baseline"
 
     def needs(self) -> Needs:
         return Needs(teacher="none")
