@@ -16,8 +16,16 @@ from kdbench_methods.ranges import check_ranges
 def affinity(
     first: Float[Tensor, "batch channels places"], second: Float[Tensor, "batch others places"]
 ) -> Float[Tensor, ""]:
-    """Mean over rows and pairs of channels of the squared inner product of their maps."""
-    return (first @ second.mT).square().mean()
+    """Mean over rows and pairs of channels of the squared inner product of their maps.
+
+    By the smaller of two equal sums: squared products of channels, or products of places' products.
+    """
+    rows, channels, places = first.shape
+    others = second.shape[1]
+    if channels * others <= places**2:
+        return (first @ second.mT).square().mean()
+    total = ((first.mT @ first) * (second.mT @ second)).sum()
+    return total / (rows * channels * others)
 
 
 @final

@@ -65,8 +65,10 @@ class OFD(Method):
 
     *Differs from the reference:* where a preact is not made by a batch norm, the margin is measured
     on the transfer set, with the teacher's running statistics; the code knows only batch norms. The
-    authors' maps are of equal size; where not, pooling is the field's. The authors pad images by
-    reflection, which is the protocol's business here.
+    norm of a residual block is its last, the shortcut left out, and where hardly any value is
+    negative the margin is three standard deviations below 0; both are the code's, not the paper's.
+    The authors' maps are of equal size; where not, pooling is the field's. The authors pad images
+    by reflection, which is the protocol's business here.
     """
 
     family: ClassVar[Family] = "features"

@@ -200,6 +200,20 @@ def test_sizes_and_channels_of_hints_may_differ_and_gradients_reach_the_student_
     assert all(map_.grad is None for map_ in teacher.hints)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+def test_terms_of_narrow_and_large_maps_are_finite_float32(
+    method: Any, dtype: torch.dtype, make_batch: Callable[..., Batch]
+) -> None:
+    student, teacher = (said(MAPS, i, 2).map(lambda x: (200 * x).to(dtype)) for i in (1, 2))
+    state = method.init(setup(MAPS, MAPS, [teacher]))
+    batch = make_batch(torch.zeros(2, 0), torch.arange(2))
+    for stage in method.stages():
+        for term in getattr(method, stage.loss)(student, teacher, batch, state).values():
+            assert term.dtype == torch.float32
+            assert term.isfinite()
+
+
 def test_connectors_stand_only_where_shapes_differ() -> None:
     other = [*MAPS[:2], replace(MAPS[2], channels=9)]
     for method in (AB(), FSP()):
