@@ -43,10 +43,20 @@ class Paper:
         return f"arXiv:{self.arxiv}" if self.arxiv else self.doi or self.venue
 
     def bibtex(self) -> str:
-        """The BibTeX entry, braces around the title so that its capitals stay."""
+        r"""The BibTeX entry, braces around the title so that its capitals stay.
+
+        Example:
+            >>> lines = Paper(authors="Ada Lovelace", title="Bits & Bytes", year=1843).bibtex()
+            >>> print(lines.splitlines()[2])
+              title = {{Bits \& Bytes}},
+        """
         fields = {"author": self.authors, "title": f"{{{self.title}}}", "year": str(self.year)}
         fields |= {"booktitle": self.venue} if self.venue else {}
         fields |= {"eprint": self.arxiv, "archivePrefix": "arXiv"} if self.arxiv else {}
         fields |= {"doi": self.doi} if self.doi else {}
+        printed = ("author", "title", "booktitle")  # an identifier is taken as it stands
+        fields |= {
+            name: re.sub(r"([&%$#_])", r"\\\1", fields[name]) for name in printed if name in fields
+        }
         lines = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())
         return f"@{'inproceedings' if self.venue else 'misc'}{{{self.key},\n{lines}}}"

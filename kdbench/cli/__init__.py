@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from kdbench.cli import board, data, new, planning, reading, reproduction, run, showing, weights
+from kdbench.cli import (
+    board,
+    citing,
+    data,
+    new,
+    planning,
+    reading,
+    reproduction,
+    run,
+    showing,
+    weights,
+)
 from kdbench.cli.interruption import Terminated
 from kdbench.errors import ExitCode, KDBenchError
 
@@ -58,6 +69,7 @@ app.command("export", rich_help_panel="Run")(weights.export)
 app.command("reproduce", rich_help_panel="Run")(reproduction.reproduce)
 app.command("list", rich_help_panel="Look")(reading.list_)
 app.command("show", rich_help_panel="Look")(showing.show)
+app.command("cite", rich_help_panel="Look")(citing.cite)
 app.command("plugins", rich_help_panel="Look")(reading.plugins)
 app.add_typer(new.app, name="new", rich_help_panel="Extend")
 

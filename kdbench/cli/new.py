@@ -8,14 +8,14 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
-_IMPORTED = {"Batch", "ClassVar", "Losses", "Method", "Outputs", "Iterator"}
+_IMPORTED = {"Batch", "ClassVar", "Family", "Iterator", "Losses", "Method", "Outputs", "Paper"}
 _TEMPLATE = '''"""NAME: say in one line what it does (authors, year, arXiv number)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kdbench.api import Batch, Losses, Method, Outputs, hookimpl
+from kdbench.api import Batch, Family, Losses, Method, Outputs, Paper, hookimpl
 from kdbench.functional import cross_entropy, softened_kl
 
 
@@ -28,7 +28,13 @@ class CLASS(Method):
         alpha: Weight of the soft term, in [0, 1].
     """
 
-    paper: ClassVar[str] = ""
+    family: ClassVar[Family] = "logits"
+    paper: ClassVar[Paper] = Paper(
+        authors="Geoffrey Hinton and Oriol Vinyals and Jeff Dean",
+        title="Distilling the Knowledge in a Neural Network",
+        year=2015,
+        arxiv="1503.02531",
+    )
     temperature: float = 4.0
     alpha: float = 0.9
 

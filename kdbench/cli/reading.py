@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from kdbench.registry import Entry, Plugin
 
 _KINDS = {"methods": "method", "datasets": "dataset", "models": "model"}
+_COLUMNS = {
+    "method": ("name", "family", "year", "summary", "origin"),
+    "dataset": ("name", "summary", "origin"),
+    "model": ("name", "summary", "origin"),
+    "suite": ("name", "summary"),
+}
 _TITLES = {"method": "Methods", "dataset": "Data sets", "model": "Networks", "suite": "Suites"}
 
 
@@ -57,20 +63,21 @@ def list_(
             if i:
                 say()
             heading(_TITLES[kind])
-        columns = ("name", "summary", *(() if kind == "suite" else ("origin",)))
-        table(columns, [[item[column] for column in columns] for item in items])
+        columns = _COLUMNS[kind]
+        table(columns, [[str(item[column] or "-") for column in columns] for item in items])
         if kind == "model":
             say(f"and any of the {len(own)} networks of timm, by its name")
 
 
 def brief(entry: "Entry") -> dict[str, Any]:
-    """Kind, name, summary and origin, as JSON."""
+    """Kind, name, summary and origin, and a method's family and paper's year, as JSON."""
+    about = {"family": entry.family, "year": entry.paper.get("year")}
     return {
         "kind": entry.kind,
         "name": entry.name,
         "summary": entry.summary,
         "origin": entry.source.origin.partition(" (")[0],
-    }
+    } | (about if entry.kind == "method" else {})
 
 
 def _suites() -> list[dict[str, str]]:

@@ -121,15 +121,15 @@ def _facts(registry: "Registry", entry: "Entry", spec: "Spec") -> dict[str, Any]
 
     out = brief(entry) | {
         "doc": entry.doc,
-        "paper": entry.paper,
         "module": entry.source.module,
         "path": entry.source.path,
         "code": entry.code,
         "options": {key: vars(info) for key, info in entry.fields.items()},
     }
     if entry.kind == "method":
-        facts = vars(registry.methods([spec])[spec])
-        out |= facts | {"spec": str(facts["spec"]), "stages": list(facts["stages"])}
+        found = registry.methods([spec])[spec]
+        out |= {"paper": dict(entry.paper), "extra": entry.extra, "passes": found.passes}
+        out |= vars(found) | {"spec": str(found.spec), "stages": list(found.stages)}
     elif entry.kind == "dataset":
         try:
             known = vars(registry.dataset(spec, str(data_dir())))
@@ -145,8 +145,8 @@ def _print(facts: dict[str, Any]) -> None:
     origin = f"   {facts['origin']}" if facts.get("origin") else ""
     heading(f"{_WORDS[facts['kind']]} {facts.get('spec', facts['name'])}{origin}")
     say(facts.get("doc") or facts["summary"])
-    if facts.get("paper"):
-        say(f"Paper: {facts['paper']}")
+    for line in _about(facts) if facts["kind"] == "method" else ():
+        say(line)
     if options := facts.get("options"):
         say()
         chosen = facts.get("hyperparameters", {})
@@ -154,11 +154,27 @@ def _print(facts: dict[str, Any]) -> None:
         table(columns, [_option(key, info, chosen) for key, info in options.items()])
     plain = {**facts.get("facts", {}), **facts.get("settings", {})}
     plain |= {f"needs {key}": value for key, value in facts.get("needs", {}).items()}
-    if len(stages := facts.get("stages", [])) > 1:
-        plain |= {f"stage {i}": stage for i, stage in enumerate(stages)}
+    plain |= {f"stage {i}": stage for i, stage in enumerate(facts.get("stages", []))}
     if plain:
         say()
         table(("fact", "value"), [(key, _short(value)) for key, value in plain.items()])
+
+
+def _about(facts: dict[str, Any]) -> list[str]:
+    """Family, paper, extra weights and cost of a method, a line each."""
+    paper = facts["paper"]
+    printed = (f"{paper[key]}" for key in ("authors", "title", "venue", "year") if paper.get(key))
+    where = [f"arXiv:{paper['arxiv']}"] if paper.get("arxiv") else []
+    where += [f"doi:{paper['doi']}"] if paper.get("doi") else []
+    cited = f"{'. '.join(printed)}{''.join(f', {one}' for one in where)}" if paper else "none named"
+    passes = ", ".join(f"{role} {count}" for role, count in facts["passes"].items())
+    return [
+        "",
+        f"Family: {facts['family'] or 'none named'}",
+        f"Paper: {cited}",
+        f"Extra weights: {facts['extra'] or 'none'}",
+        f"Forward passes a step: {passes}",
+    ]
 
 
 def _option(key: str, info: dict[str, Any], chosen: dict[str, Any]) -> tuple[str, ...]:

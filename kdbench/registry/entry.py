@@ -75,7 +75,10 @@ class Entry:
     Attributes:
         summary: First line of the docstring of the class, or else of the module.
         doc: That docstring, whole.
-        paper: arXiv number or DOI.
+        family: What a method matches, see `kdbench.api.Method`; "" where none is named.
+        paper: Fields of a method's `kdbench.api.Paper`, its key and its reference, or {}.
+        bibtex: That paper's BibTeX entry, or "".
+        extra: Weights that a method trains and throws away, in words, or "".
         fields: The options in brackets.
         code: Fingerprint of the code, see `kdbench.registry.syntax`.
     """
@@ -84,7 +87,10 @@ class Entry:
     name: str
     summary: str
     doc: str
-    paper: str
+    family: str
+    paper: Mapping[str, Any]
+    bibtex: str
+    extra: str
     fields: Mapping[str, FieldInfo]
     source: Source
     code: str
@@ -99,14 +105,25 @@ class MethodFacts:
         hyperparameters: All of them, as JSON.
         needs: Fields of `kdbench.api.Needs`.
         stages: Fields of each `kdbench.api.Stage`.
+        overrides: Which optional rungs of `kdbench.api.Method` it takes over.
         code: Fingerprint of the code.
+        sources: The plugin that yields it; of a sum, each member's.
     """
 
     spec: Spec
     hyperparameters: Mapping[str, Any]
     needs: Mapping[str, Any]
     stages: tuple[Mapping[str, Any], ...]
+    overrides: tuple[str, ...]
     code: str
+    sources: tuple[Source, ...]
+
+    @property
+    def passes(self) -> dict[str, int]:
+        """Forward passes of student and teacher that the host makes for one step."""
+        second = int(self.needs["second"])
+        teacher = 0 if self.needs["teacher"] == "none" else 1 + second
+        return {"student": 1 + second, "teacher": teacher}
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 import dataclasses
 import enum
+import importlib
 import inspect
 import math
 import re
 import sys
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ from kdbench.registry.loading import build, options
 
 __all__ = ["canonical_spec", "data_facts", "describe", "method_facts"]
 
+_RUNGS = ("stages", "init", "step", "optimizer", "deploy")
 _LONG_HASH = re.compile(r"([0-9a-f]{16})[0-9a-f]{48}")
 
 
@@ -40,7 +43,11 @@ def _is_instance(value: object) -> bool:
 
 
 def describe(kind: str, name: str, plugged: object) -> dict[str, Any]:
-    """The fields of an `Entry`, but for source and code."""
+    """The fields of an `Entry`, but for source and code.
+
+    Raises:
+        PluginError: A method's family, paper or extra weights are not what they should be.
+    """
     doc = _doc(plugged if inspect.isroutine(plugged) else type(plugged))
     attributes = _attributes(doc)
     fields = {
@@ -51,15 +58,44 @@ def describe(kind: str, name: str, plugged: object) -> dict[str, Any]:
         }
         for key, hint in options(plugged).items()
     }
-    summary, paper = doc.partition("\n")[0], str(getattr(plugged, "paper", ""))
-    return {
-        "kind": kind,
-        "name": name,
-        "summary": summary,
-        "doc": doc,
-        "paper": paper,
-        "fields": fields,
-    }
+    about = {"family": "", "paper": {}, "bibtex": "", "extra": ""}
+    if kind == "method":
+        about = _about(name, plugged)
+    summary = doc.partition("\n")[0]
+    return {"kind": kind, "name": name, "summary": summary, "doc": doc, "fields": fields} | about
+
+
+def _about(name: str, plugged: Any) -> dict[str, Any]:  # noqa: ANN401 - a Method; kdbench.api is not imported here
+    """Family, paper and extra weights of a method, as JSON."""
+    api = importlib.import_module("kdbench.api")
+    family, paper, extra = plugged.family, plugged.paper, plugged.extra
+    known = typing.get_args(api.Family)
+    if family is not None and family not in known:
+        raise PluginError(
+            f"method {name!r} has the family {family!r}",
+            f"families are {', '.join(known)}",
+            "write one of them, or leave `family` out",
+        )
+    if not isinstance(extra, str):
+        raise PluginError(
+            f"method {name!r} has the extra weights {extra!r}",
+            "`extra` says in words what is trained and thrown away",
+            "write a str",
+        )
+    cited, bibtex = {}, ""
+    if paper is not None:
+        try:
+            if not isinstance(paper, api.Paper):
+                raise TypeError
+            cited = dataclasses.asdict(paper) | {"key": paper.key, "reference": paper.reference}
+            bibtex = paper.bibtex()
+        except (TypeError, ValueError, AttributeError, IndexError):
+            raise PluginError(
+                f"method {name!r} has the paper {paper!r}",
+                "`paper` is a kdbench.api.Paper, or None",
+                "write Paper(authors=..., title=..., year=..., venue=..., arxiv=...)",
+            ) from None
+    return {"family": family or "", "paper": plain(cited), "bibtex": bibtex, "extra": extra}
 
 
 def _doc(thing: Any) -> str:  # noqa: ANN401 - a class or a function
@@ -123,7 +159,14 @@ def method_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - 
         "hyperparameters": {key: plain(getattr(built, key)) for key in options(built)},
         "needs": plain(needs),
         "stages": [plain(stage) for stage in stages],
+        "overrides": [rung for rung in _RUNGS if _overrides(built, rung)],
     }
+
+
+def _overrides(built: object, rung: str) -> bool:
+    """Whether the method's class, or one it derives from, has a rung of its own."""
+    classes = (cls for cls in type(built).__mro__ if cls.__module__ != "kdbench.api.method")
+    return any(rung in vars(cls) for cls in classes)
 
 
 def data_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - a DataSet

@@ -69,8 +69,8 @@ def _read(candidate: Candidate, index: Index, child: Child) -> tuple[Plugin, lis
     entries = []
     for found in cast(list[dict[str, Any]], section[key]):
         fields = {name: FieldInfo(**field) for name, field in found["fields"].items()}
-        text = {name: found[name] for name in ("kind", "name", "summary", "doc", "paper")}
-        entry = Entry(**text, fields=fields, source=source, code=candidate.code)
+        said = {key: value for key, value in found.items() if key not in ("fields", "facts")}
+        entry = Entry(**said, fields=fields, source=source, code=candidate.code)
         if found["facts"]:
             key = fact_key(entry, Spec(entry.name))
             index.section("facts").setdefault(key, found["facts"])

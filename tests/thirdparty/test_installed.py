@@ -79,10 +79,19 @@ def test_an_installed_method_is_found_with_its_origin(registry: Registry) -> Non
         "1.2.3",
         False,
     )
-    assert (entry.paper, entry.summary) == (
-        "1312.6184",
-        "Half the mean squared difference of the logits.",
-    )
+    assert entry.summary == "Half the mean squared difference of the logits."
+    assert (entry.family, entry.extra) == ("logits", "")
+    assert entry.paper == {
+        "authors": "Lei Jimmy Ba and Rich Caruana",
+        "title": "Do Deep Nets Really Need to be Deep?",
+        "year": 2014,
+        "venue": "NeurIPS",
+        "arxiv": "1312.6184",
+        "doi": "",
+        "key": "ba2014deep",
+        "reference": "arXiv:1312.6184",
+    }
+    assert entry.bibtex.startswith("@inproceedings{ba2014deep,\n")
     assert entry.fields["weight"].doc == "Of that term, above 0."
 
 

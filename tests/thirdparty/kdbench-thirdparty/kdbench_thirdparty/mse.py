@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kdbench.api import Batch, Losses, Method, Outputs, hookimpl
+from kdbench.api import Batch, Family, Losses, Method, Outputs, Paper, hookimpl
 from kdbench_thirdparty.scale import FACTOR
 
 
@@ -16,7 +16,14 @@ class LogitRegression(Method):
         weight: Of that term, above 0.
     """
 
-    paper: ClassVar[str] = "1312.6184"
+    family: ClassVar[Family] = "logits"
+    paper: ClassVar[Paper] = Paper(
+        authors="Lei Jimmy Ba and Rich Caruana",
+        title="Do Deep Nets Really Need to be Deep?",
+        year=2014,
+        venue="NeurIPS",
+        arxiv="1312.6184",
+    )
     weight: float = 1.0
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: None) -> Losses:
