@@ -71,8 +71,8 @@ def related(
     tree: tuple[int, ...], true_mass: float, sibling_share: float
 ) -> Float[Tensor, "classes classes"]:
     """For each class a distribution: itself, its siblings of the same coarse label, the others."""
-    coarse, itself = torch.tensor(tree), torch.eye(len(tree))
-    siblings = (coarse == coarse.unsqueeze(-1)).float() - itself
+    coarse, itself = torch.tensor(tree), torch.eye(len(tree), dtype=torch.float64)
+    siblings = (coarse == coarse.unsqueeze(-1)).double() - itself
     strangers = 1 - siblings - itself
     rest = sibling_share * F.normalize(siblings, p=1) + (1 - sibling_share) * F.normalize(
         strangers, p=1
@@ -327,8 +327,8 @@ class KDRel(Partial):
                 "this reading gives the classes of the same coarse label more than the others",
                 "ask for kd_rel[reading=class_mean], or for a data set with a tree",
             )
-        device = next(setup.teacher.model.parameters()).device
-        return related(setup.class_tree, self.true_mass, self.sibling_share).to(device)
+        weight = next(setup.teacher.model.parameters())  # its device and precision
+        return related(setup.class_tree, self.true_mass, self.sibling_share).to(weight)
 
     def soft_target(self, softened: Tensor, target: Tensor, state: Tensor | None) -> Tensor:
         if state is None:
