@@ -109,7 +109,7 @@ def test_reviewkd_hands_up_both_maps_weighed_by_attention_and_meets_the_teachers
         mine, given = entered[b, :, y, x], deeper.numpy()[b, :, y // 2, x // 2]
         energies = bias + weight[:, :, 0, 0] @ np.concatenate([mine, given])
         shares = 1 / (1 + np.exp(-energies))
-        found = handed[b, :, 2 * y, x * 6 // 4].detach().numpy()
+        found = handed[b, :, 2 * y, -(-6 * x // 4)].detach().numpy()
         assert found == pytest.approx(shares[0] * mine + shares[1] * given, rel=1e-9)
     assert guess.shape == (2, 5, 8, 6)
 
