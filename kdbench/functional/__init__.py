@@ -13,14 +13,18 @@ from kdbench.functional.logits import (
     widened,
 )
 from kdbench.functional.maps import attention, pooled_alike
+from kdbench.functional.relations import cosines, squared_distances, unit_rows
 
 __all__ = [
     "attention",
+    "cosines",
     "cross_entropy",
     "labelled_mean",
     "of_class",
     "pooled_alike",
     "rest_log_softmax",
     "softened_kl",
+    "squared_distances",
+    "unit_rows",
     "widened",
 ]
