@@ -18,9 +18,9 @@ def pearson(
 ) -> Float[Tensor, " others"]:
     """Pearson's correlation along `dim`, in [-1, 1]; 0 where one side is constant."""
     one, other = (x - x.mean(dim, keepdim=True) for x in (first, second))
-    norms = torch.linalg.vector_norm(one, dim=dim) * torch.linalg.vector_norm(other, dim=dim)
-    inner: Tensor = (one * other).sum(dim)
-    return inner / (norms + 1e-8)
+    norms = [torch.linalg.vector_norm(x, dim=dim) for x in (one, other)]
+    correlation: Tensor = (one * other).sum(dim) / (norms[0] * norms[1] + 1e-8)
+    return correlation
 
 
 @final
