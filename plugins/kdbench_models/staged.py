@@ -20,6 +20,7 @@ class Staged(nn.Module, ABC):
         strides: Input pixels a pixel of these maps.
         num_classes: Number of classes; 0 for no classifier.
         drop_rate: Share of the classifier's inputs dropped in training.
+        pooled: Channels of the map that is pooled; None for those of the last stage's.
     """
 
     classifier_name: ClassVar[str] = "fc"
@@ -32,16 +33,35 @@ class Staged(nn.Module, ABC):
         strides: Sequence[int],
         num_classes: int,
         drop_rate: float,
+        pooled: int | None = None,
     ) -> None:
         super().__init__()
         self.stage_names = tuple(names[1:])
         self.num_classes = num_classes
         self.drop_rate = drop_rate
-        self.num_features = self.head_hidden_size = channels[-1]
+        self.num_features = self.head_hidden_size = pooled or channels[-1]
         self.feature_info = [
             {"num_chs": chs, "reduction": stride, "module": name}
             for chs, stride, name in zip(channels, strides, names, strict=True)
         ]
+
+    def add_stages(
+        self, block: Callable[[int, int, int, float], nn.Module], rates: Sequence[Sequence[float]]
+    ) -> None:
+        """Every stage as a sequence of blocks, the first of which changes channels and size.
+
+        Args:
+            block: A block of this many channels before and after, stride and chance to be skipped.
+            rates: Chance to be skipped of each block in each stage.
+        """
+        maps = self.feature_info
+        for name, last, this, drops in zip(self.stage_names, maps, maps[1:], rates, strict=False):
+            before, after = cast(int, last["num_chs"]), cast(int, this["num_chs"])
+            stride = cast(int, this["reduction"]) // cast(int, last["reduction"])
+            first = block(before, after, stride, drops[0])
+            setattr(
+                self, name, nn.Sequential(first, *(block(after, after, 1, d) for d in drops[1:]))
+            )
 
     @abstractmethod
     def stem(self, x: Tensor) -> Tensor:
@@ -118,16 +138,30 @@ class Staged(nn.Module, ABC):
         setattr(self, self.classifier_name, classifier)
 
 
-def widened(channels: Sequence[int], width: float) -> list[int]:
-    """Channels times `width`, rounded, at least 1 each."""
+def widened(channels: Sequence[int], width: float, multiple: int = 1) -> list[int]:
+    """Channels times `width`, rounded to a multiple of `multiple`, at least that many each."""
     if not 0 < width < float("inf"):
         raise ValueError(f"width is a factor above 0, not {width}")
-    return [max(1, round(count * width)) for count in channels]
+    return [multiple * max(1, round(count * width / multiple)) for count in channels]
 
 
-def drop_paths(rate: float, blocks: int) -> list[list[float]]:
-    """Chance to be skipped of each block in three stages, rising linearly from 0 to `rate`."""
-    return cast(list[list[float]], calculate_drop_path_rates(rate, [blocks] * 3, stagewise=True))
+def drop_paths(rate: float, blocks: Sequence[int]) -> list[list[float]]:
+    """Chance to be skipped of each of so many blocks a stage, rising linearly from 0 to `rate`."""
+    return cast(list[list[float]], calculate_drop_path_rates(rate, list(blocks), stagewise=True))
+
+
+def start_fan_out(network: nn.Module) -> None:
+    """Draw all convolutions from Kaiming's normal distribution by fan-out, biases 0.
+
+    Reference:
+        Kaiming He, Xiangyu Zhang, Shaoqing Ren & Jian Sun, "Delving Deep into Rectifiers", 2015,
+        arXiv:1502.01852, section 2.2.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def pretrained_cfg(first_conv: str, classifier: str) -> dict[str, Any]:
@@ -140,7 +174,11 @@ def pretrained_cfg(first_conv: str, classifier: str) -> dict[str, Any]:
 
 
 def registered(
-    family: type[Staged], name: str, module: str, **shape: int | tuple[int, ...]
+    family: type[Staged],
+    name: str,
+    module: str,
+    stages: int = 3,
+    **shape: bool | float | str | tuple[int, ...],
 ) -> Callable[..., Staged]:
     """The entry function of one network of a family, known to timm as `name` from now on.
 
@@ -148,11 +186,12 @@ def registered(
         family: The network's class.
         name: What `timm.create_model` calls it.
         module: Name of the family's module, which holds its `default_cfgs`.
+        stages: Number of its stages, whose maps `features_only` gives.
         shape: What tells this network from the others of its family.
     """
 
     def build(pretrained: bool = False, **options: Any) -> Staged:  # noqa: ANN401 - any of timm's
-        features = {"feature_cls": "getter", "out_indices": tuple(range(1, 4))}
+        features = {"feature_cls": "getter", "out_indices": tuple(range(1, stages + 1))}
         all_options: dict[str, Any] = shape | options
         return build_model_with_cfg(family, name, pretrained, feature_cfg=features, **all_options)
 

@@ -1,11 +1,12 @@
 """Plain networks for small images (Simonyan & Zisserman 2015, arXiv:1409.1556).
 
 Five stages of 3 x 3 convolutions with batch normalisation, max-pooling after each of the first
-three, global average pooling and one linear layer. timm's `vgg13` is the paper's own network, so
-the small one is `vgg13_cifar` here.
+three, global average pooling and one linear layer, as in the distillation literature. timm's
+`vgg13` is the paper's own network, so the small one is `vgg13_cifar` here; `vgg11_cifar`,
+`vgg16_cifar` and `vgg19_cifar` likewise.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from timm.models import generate_default_cfgs
 from torch import Tensor, nn
 
 from kdbench.api import hookimpl
-from kdbench_models.staged import Staged, pretrained_cfg, registered, widened
+from kdbench_models.staged import Staged, pretrained_cfg, registered, start_fan_out, widened
 
 
 class VGG(Staged):
@@ -32,13 +33,15 @@ class VGG(Staged):
 
     def __init__(
         self,
-        convolutions: int,
+        convolutions: Sequence[int],
         width: float = 1.0,
         num_classes: int = 10,
         in_chans: int = 3,
         global_pool: str = "avg",
         drop_rate: float = 0.0,
     ) -> None:
+        if len(convolutions) != 5 or min(convolutions) < 1:
+            raise ValueError(f"convolutions are five counts of at least 1, not {convolutions}")
         chs = widened((64, 128, 256, 512, 512), width)
         names = tuple(f"block{number}" for number in range(5))
         super().__init__(
@@ -48,9 +51,11 @@ class VGG(Staged):
             num_classes=num_classes,
             drop_rate=drop_rate,
         )
-        for name, before, after in zip(names, (in_chans, *chs), chs, strict=False):
+        for name, count, before, after in zip(
+            names, convolutions, (in_chans, *chs), chs, strict=False
+        ):
             layers: list[nn.Module] = []
-            for number in range(convolutions):
+            for number in range(count):
                 layers += [
                     nn.Conv2d(after if number else before, after, 3, 1, 1),
                     nn.BatchNorm2d(after),
@@ -58,10 +63,7 @@ class VGG(Staged):
                 ]
             setattr(self, name, nn.Sequential(*layers))
         self.reset_classifier(num_classes, global_pool)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.constant_(cast(Tensor, module.bias), 0)
+        start_fan_out(self)
 
     def stem(self, x: Tensor) -> Tensor:
         """The first stage's map."""
@@ -72,13 +74,20 @@ class VGG(Staged):
         return F.max_pool2d(x, 2) if stage < 3 else x
 
 
-_SHAPES = {"vgg8": 1, "vgg13_cifar": 2}
+_SHAPES = {
+    "vgg8": (1, 1, 1, 1, 1),
+    "vgg11_cifar": (1, 1, 2, 2, 2),
+    "vgg13_cifar": (2, 2, 2, 2, 2),
+    "vgg16_cifar": (2, 2, 3, 3, 3),
+    "vgg19_cifar": (2, 2, 4, 4, 4),
+}
 
 default_cfgs = generate_default_cfgs(
     {name: pretrained_cfg("block0.0", "classifier") for name in _SHAPES}
 )
 ENTRIES = {
-    name: registered(VGG, name, __name__, convolutions=number) for name, number in _SHAPES.items()
+    name: registered(VGG, name, __name__, stages=4, convolutions=counts)
+    for name, counts in _SHAPES.items()
 }
 
 

@@ -8,13 +8,19 @@ taken before the next activation.
 from collections.abc import Callable, Iterator
 from typing import cast
 
-import torch.nn.functional as F
 from timm.layers import DropPath
 from timm.models import generate_default_cfgs
 from torch import Tensor, nn
 
 from kdbench.api import hookimpl
-from kdbench_models.staged import Staged, drop_paths, pretrained_cfg, registered, widened
+from kdbench_models.staged import (
+    Staged,
+    drop_paths,
+    pretrained_cfg,
+    registered,
+    start_fan_out,
+    widened,
+)
 
 
 class WideBlock(nn.Module):
@@ -23,8 +29,10 @@ class WideBlock(nn.Module):
     def __init__(self, before: int, after: int, stride: int, drop_path: float) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(before)
+        self.act1 = nn.ReLU()
         self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(after)
+        self.act2 = nn.ReLU()
         self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
         self.shortcut = (
             None
@@ -35,8 +43,8 @@ class WideBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's map, not activated."""
-        active = F.relu(self.bn1(x))
-        residual = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        active = self.act1(self.bn1(x))
+        residual = self.conv2(self.act2(self.bn2(self.conv1(active))))
         shortcut = x if self.shortcut is None else self.shortcut(active)
         return cast(Tensor, self.drop_path(residual) + shortcut)
 
@@ -71,30 +79,19 @@ class WideResNet(Staged):
         if rest or blocks < 1:
             raise ValueError(f"depth is 6 n + 4, not {depth}")
         chs = widened((16, 16 * factor, 32 * factor, 64 * factor), width)
-        names = ("block1", "block2", "block3")
         super().__init__(
-            names=("conv1", *names),
+            names=("conv1", "block1", "block2", "block3"),
             channels=chs,
             strides=(1, 1, 2, 4),
             num_classes=num_classes,
             drop_rate=drop_rate,
         )
         self.conv1 = nn.Conv2d(in_chans, chs[0], 3, 1, 1, bias=False)
-        rates = drop_paths(drop_path_rate, blocks)
-        for name, before, after, stride, drops in zip(
-            names, chs, chs[1:], (1, 2, 2), rates, strict=False
-        ):
-            first = WideBlock(before, after, stride, drops[0])
-            setattr(
-                self,
-                name,
-                nn.Sequential(first, *(WideBlock(after, after, 1, drop) for drop in drops[1:])),
-            )
+        self.add_stages(WideBlock, drop_paths(drop_path_rate, [blocks] * 3))
         self.bn1 = nn.BatchNorm2d(chs[-1])
+        self.act1 = nn.ReLU()
         self.reset_classifier(num_classes, global_pool)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        start_fan_out(self)
 
     def stem(self, x: Tensor) -> Tensor:
         """The map that the first stage reads."""
@@ -102,10 +99,12 @@ class WideResNet(Staged):
 
     def tail(self, x: Tensor) -> Tensor:
         """The last stage's map, normalised and activated at last."""
-        return F.relu(self.bn1(x))
+        return cast(Tensor, self.act1(self.bn1(x)))
 
 
-_SHAPES = {f"wrn_{depth}_{factor}": (depth, factor) for depth in (16, 40) for factor in (1, 2)}
+_SHAPES = {
+    f"wrn_{depth}_{factor}": (depth, factor) for depth in (16, 28, 40) for factor in (1, 2, 4)
+}
 
 default_cfgs = generate_default_cfgs({name: pretrained_cfg("conv1", "fc") for name in _SHAPES})
 ENTRIES = {
