@@ -16,7 +16,7 @@ def unit_rows(rows: Float[Tensor, "... dim"]) -> Float[Tensor, "... dim"]:
     """
     rows = widened(rows)
     norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    return rows / norms.masked_fill(norms == 0, 1)
+    return rows.div(norms.masked_fill(norms == 0, 1))
 
 
 def cosines(rows: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch batch"]:

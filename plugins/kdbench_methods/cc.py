@@ -10,11 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kdbench.api import Batch, Family, Losses, Method, Outputs, Paper, Setup, hookimpl
-from kdbench.errors import UsageError
 from kdbench.functional import cosines, cross_entropy, widened
 from kdbench_methods.ranges import check_ranges
-
-FORMS = ("differences", "kernel")
 
 
 @final
@@ -64,12 +61,6 @@ class CC(Method):
 
     def __post_init__(self) -> None:
         check_ranges(self, weight="[0, inf)", dim="[1, inf)", gamma="(0, inf)", order="[1, 100]")
-        if self.form not in FORMS:
-            raise UsageError(
-                f"cc: form = {self.form!r} is unknown",
-                f"form is one of {', '.join(FORMS)}",
-                "the default is cc[form=differences]",
-            )
 
     def init(self, setup: Setup) -> nn.ModuleList | None:
         if self.form == "kernel":

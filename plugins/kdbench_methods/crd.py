@@ -1,7 +1,7 @@
 """Contrastive representation distillation (Tian, Krishnan & Isola 2020, arXiv:1910.10699)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -51,6 +51,12 @@ class Banks(nn.Module):
         self.embed = nn.ModuleList(nn.Linear(width, dim) for width in dims)
         size, largest = len(classes), int(classes.bincount().max())
         self.count = min(most, size - largest)
+        if self.count < 1:
+            raise Unsupported(
+                "crd: all rows are of one class",
+                "negatives are rows of other classes",
+                "take a data set of two classes or more",
+            )
         self.drawn = self.count + largest
         edge = math.sqrt(3 / dim)
         self.register_buffer("rows", torch.empty(2, size + 1, dim).uniform_(-edge, edge))
@@ -69,12 +75,26 @@ class Banks(nn.Module):
         other = self.classes[candidates] != target[:, None]
         return candidates, (other & (other.cumsum(1) <= self.count)).to(self.rows.dtype)
 
+    def constant(
+        self, way: int, scores: Float[Tensor, "batch pairs"], chosen: Float[Tensor, "batch pairs"]
+    ) -> Float[Tensor, ""]:
+        """`log_z` of one way, from the logarithms of the chosen scores if they are the first."""
+        total = (scores.detach() + chosen.log()).logsumexp((0, 1))
+        first = total - chosen.sum().clamp(min=1).log() + math.log(len(self.classes))
+        old = self.log_z[way]
+        found = torch.where(old.isinf(), first, old)
+        with torch.no_grad():
+            self.log_z[way] = found
+        return found.masked_fill(found.isinf(), 0)  # still none, in a batch without indices
 
-def log_mean_score(
-    scores: Float[Tensor, "batch candidates"], chosen: Float[Tensor, "batch candidates"]
-) -> Float[Tensor, ""]:
-    """Logarithm of the mean of the chosen scores, from their logarithms."""
-    return (scores + chosen.log()).logsumexp((0, 1)) - chosen.sum().log()
+    @torch.no_grad()
+    def remember(
+        self, index: Int[Tensor, " batch"], fresh: Sequence[Float[Tensor, "batch dim"]], keep: float
+    ) -> None:
+        """Move the banks' rows to the unit mean of `keep` of the old and the rest of the new."""
+        for bank, new in zip(self.rows, fresh, strict=True):
+            moved = unit_rows(keep * bank[index] + (1 - keep) * new)
+            bank[index] = torch.where((index >= 0)[:, None], moved, 0)
 
 
 def contrast(
@@ -161,19 +181,12 @@ class CRD(Method):
                 "pass targets=",
             )
         dims = setup.student.pooled_dim, setup.teacher.pooled_dim
-        banks = Banks(dims, self.dim, setup.targets, self.negatives)
-        if banks.count < 1:
-            raise Unsupported(
-                "crd: all rows are of one class",
-                "negatives are rows of other classes",
-                "take a data set of two classes or more",
-            )
-        return banks
+        return Banks(dims, self.dim, setup.targets, self.negatives)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Banks) -> Losses:
         hard = cross_entropy(student.logits, batch.target, batch.labelled)
-        candidates, chosen = state.draw(state.classes[batch.index])
-        term = self.contrasted(student, teacher, batch.index, candidates, chosen, state)
+        draw = state.draw(state.classes[batch.index])
+        term = self.contrasted(student, teacher, batch.index, *draw, state)
         return {"hard": hard, "contrast": self.weight * term}
 
     def contrasted(
@@ -182,28 +195,20 @@ class CRD(Method):
         state: Banks,
     ) -> Float[Tensor, ""]:  # fmt: skip
         """Both ways' loss; afterwards the banks hold the new embeddings."""
-        known, size = index >= 0, len(state.classes)
-        chosen = chosen * known[:, None]
+        known = (index >= 0)[:, None].to(chosen)
+        chosen = chosen * known
         pooled = widened(student.pooled), widened(teacher.pooled).detach()
         fresh = [unit_rows(embed(p)) for embed, p in zip(state.embed, pooled, strict=True)]
         total = fresh[0].new_zeros(())
         for way, anchor in enumerate(fresh):
-            bank = state.rows[1 - way]
-            positive = (anchor * bank[index]).sum(1) / self.temperature
-            negative = anchor @ bank[candidates].T / self.temperature
-            with torch.no_grad():
-                scores = torch.cat([positive[:, None], negative], 1)
-                taken = torch.cat([known[:, None].to(chosen), chosen], 1)
-                first = log_mean_score(scores, taken) + math.log(size)
-                log_z = torch.where(state.log_z[way].isinf(), first, state.log_z[way])
-                state.log_z[way] = log_z
-            noise = state.count / size
-            rows = contrast(positive - log_z, negative - log_z, chosen, noise, self.epsilon)
-            total = total + torch.where(known, rows, 0).sum() / known.sum().clamp(min=1)
-        with torch.no_grad():
-            for bank, new in zip(state.rows, fresh, strict=True):
-                kept = self.momentum * bank[index] + (1 - self.momentum) * new
-                bank[index] = torch.where(known[:, None], unit_rows(kept), 0)
+            bank, noise = state.rows[1 - way], state.count / len(state.classes)
+            scores = torch.cat(
+                [(anchor * bank[index]).sum(1, keepdim=True), anchor @ bank[candidates].T], 1
+            ).div(self.temperature)
+            scores = scores - state.constant(way, scores, torch.cat([known, chosen], 1))
+            rows = contrast(scores[:, 0], scores[:, 1:], chosen, noise, self.epsilon)
+            total = total + (known[:, 0] * rows).sum() / known.sum().clamp(min=1)
+        state.remember(index, fresh, self.momentum)
         return total
 
 

@@ -9,11 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kdbench.api import Batch, Family, Losses, Method, Needs, Outputs, Paper, hookimpl
-from kdbench.errors import UsageError
 from kdbench.functional import cosines, cross_entropy, widened
 from kdbench_methods.ranges import check_ranges
-
-EDGES = ("all", "intra", "inter")
 
 
 def graph(rows: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch batch"]:
@@ -86,12 +83,6 @@ class GKD(Method):
 
     def __post_init__(self) -> None:
         check_ranges(self, weight="[0, inf)", power="[1, 16]", neighbours="[0, inf)")
-        if self.edges not in EDGES:
-            raise UsageError(
-                f"gkd: edges = {self.edges!r} is unknown",
-                f"edges is one of {', '.join(EDGES)}",
-                "the default is gkd[edges=all]",
-            )
 
     def needs(self) -> Needs:
         return Needs(hints=True)

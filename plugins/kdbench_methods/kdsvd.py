@@ -70,6 +70,25 @@ def turns(
     return ((second[..., :, None] - first[..., None, :]).square() / -8).exp()
 
 
+def matched(
+    ours: Float[Tensor, "batch channels height width"],
+    theirs: Float[Tensor, "batch channels tall wide"],
+    count: int,
+    spare: int,
+) -> tuple[Float[Tensor, "batch count channels"], Float[Tensor, "batch count channels"]]:
+    """A hint's directions of student and teacher, matched and weighed.
+
+    To each of the teacher's belongs, of `spare` more, the student's of the largest absolute cosine.
+    """
+    goal = directions(theirs, count)
+    guess = directions(ours, count + spare)
+    cosine = goal @ guess.detach().mT
+    best = cosine.abs().argmax(2, keepdim=True)
+    guess = guess.gather(1, best.expand(-1, -1, guess.shape[2])) * cosine.gather(2, best).sign()
+    strengths = unit_rows((goal @ widened(theirs).flatten(2)).norm(dim=2))[..., None]
+    return guess * strengths, goal * strengths
+
+
 @final
 @dataclass(frozen=True)
 class KDSVD(Method):
@@ -132,26 +151,12 @@ class KDSVD(Method):
             for s, t in hints
         )
 
-    def matched(
-        self,
-        ours: Float[Tensor, "batch channels height width"],
-        theirs: Float[Tensor, "batch channels tall wide"],
-    ) -> tuple[Float[Tensor, "batch count channels"], Float[Tensor, "batch count channels"]]:
-        """The directions of student and teacher in one hint, matched and weighed."""
-        goal = directions(theirs, self.count)
-        guess = directions(ours, self.count + self.spare)
-        cosine = goal @ guess.detach().mT
-        best = cosine.abs().argmax(2, keepdim=True)
-        guess = guess.gather(1, best.expand(-1, -1, guess.shape[2])) * cosine.gather(2, best).sign()
-        strengths = unit_rows((goal @ widened(theirs).flatten(2)).norm(dim=2))[..., None]
-        return guess * strengths, goal * strengths
-
     def loss(
         self, student: Outputs, teacher: Outputs, batch: Batch, state: nn.ModuleList
     ) -> Losses:
         hard = cross_entropy(student.logits, batch.target, batch.labelled)
         pairs = [
-            self.matched(connect(widened(s)), t.detach())
+            matched(connect(widened(s)), t.detach(), self.count, self.spare)
             for connect, s, t in zip(state, student.hints, teacher.hints, strict=True)
         ]
         gaps = [

@@ -1,6 +1,6 @@
 """LONDON: match blocks' Lipschitz constants, on top of OFD (Shang et al., arXiv:2108.12905)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
@@ -20,13 +20,12 @@ from kdbench.api import (
     Unsupported,
     hookimpl,
 )
-from kdbench.errors import UsageError
 from kdbench.functional import cross_entropy, pooled_alike, widened
 from kdbench_methods.connectors import projector
 from kdbench_methods.ofd import OFD, State
 from kdbench_methods.ranges import check_ranges
 
-STARTS = ("random", "ones")
+FIRST = {"random": torch.rand_like, "ones": torch.ones_like}
 
 
 def transmitting(
@@ -38,7 +37,7 @@ def transmitting(
     Of two maps the larger is average-pooled to the smaller.
     """
     first, second = (map_.flatten(2) for map_ in pooled_alike(first, second))
-    return first @ second.mT / first.shape[2]
+    return torch.matmul(first, second.mT).div(first.shape[2])
 
 
 def spectral_norm(
@@ -49,11 +48,38 @@ def spectral_norm(
     At least 1e-6, so that a matrix of zeros has a slope.
     """
     v = start[..., None]
-    size = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+    size: Tensor = torch.linalg.vector_norm(v, dim=1, keepdim=True)
     for _ in range(iterations):
         v = matrix @ (matrix.mT @ (v / size))
         size = torch.linalg.vector_norm(v, dim=1, keepdim=True).clamp(min=1e-12)
     return size.sqrt().flatten()
+
+
+def norms_gap(
+    ours: Sequence[Tensor],
+    out: Sequence[Tensor],
+    theirs: Sequence[Tensor],
+    first: Callable[[Tensor], Tensor],
+    iterations: int,
+) -> Float[Tensor, ""]:
+    """Squared differences of blocks' spectral norms, means over rows; the last block weighs 1/2.
+
+    Each block before it weighs half the next.
+
+    Args:
+        ours, theirs: Maps that enter a block, student's and teacher's.
+        out: Student's maps that leave a block.
+        first: Makes the vector that power iteration starts from, for both networks, of the shape of
+            what it is given.
+        iterations: Of the power method.
+    """
+    total = ours[0].new_zeros(())
+    for i in range(len(ours) - 1):
+        student, teacher = transmitting(ours[i], out[i + 1]), transmitting(*theirs[i : i + 2])
+        start = first(teacher[..., 0])
+        sigmas = [spectral_norm(one, start, iterations) for one in (student, teacher)]
+        total = (total + (sigmas[0] - sigmas[1]).square().mean()) / 2
+    return total
 
 
 @final
@@ -102,12 +128,6 @@ class LONDON(Method):
 
     def __post_init__(self) -> None:
         check_ranges(self, lipschitz="[0, inf)", features="[0, inf)", iterations="[1, inf)")
-        if self.start not in STARTS:
-            raise UsageError(
-                f"london: start = {self.start!r} is unknown",
-                f"start is one of {', '.join(STARTS)}",
-                "the default is london[start=random]",
-            )
 
     def needs(self) -> Needs:
         return OFD().needs()
@@ -124,23 +144,6 @@ class LONDON(Method):
             return OFD().init(setup)
         return {"connectors": [projector(s.channels, t.channels) for s, t in hints]}
 
-    def first_vector(self, matrix: Float[Tensor, "batch rows columns"]) -> Tensor:
-        """Where power iteration starts, batch x rows."""
-        return (torch.rand_like if self.start == "random" else torch.ones_like)(matrix[..., 0])
-
-    def gap(
-        self, ours: Sequence[Tensor], out: Sequence[Tensor], theirs: Sequence[Tensor]
-    ) -> Float[Tensor, ""]:
-        """Weighted squared differences of spectral norms; `out` are the maps that leave a block."""
-        total = ours[0].new_zeros(())
-        for i in range(len(ours) - 1):
-            student = transmitting(ours[i], out[i + 1])
-            teacher = transmitting(theirs[i], theirs[i + 1])
-            start = self.first_vector(teacher)
-            sigmas = [spectral_norm(one, start, self.iterations) for one in (student, teacher)]
-            total = (total + (sigmas[0] - sigmas[1]).square().mean()) / 2
-        return total
-
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:  # noqa: ANN401 - as for init
         own = [widened(map_) for map_ in student.preacts]
         ours = [connect(map_) for connect, map_ in zip(state["connectors"], own, strict=True)]
@@ -150,7 +153,8 @@ class LONDON(Method):
             done = State(connectors=[nn.Identity() for _ in ours], margins=state["margins"])
             said = replace(student, preacts=tuple(ours))
             terms |= OFD(self.features).loss(said, teacher, batch, done)
-        gap = self.gap(ours, own if self.authors else ours, theirs)
+        out, first = own if self.authors else ours, FIRST[self.start]
+        gap = norms_gap(ours, out, theirs, first, self.iterations)
         return {**terms, "lipschitz": self.lipschitz * gap}
 
 

@@ -19,9 +19,9 @@ EPSILON = 1e-7
 def affinities(rows: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch batch"]:
     """For each row a distribution over the batch, in proportion to (cosine + 1) / 2."""
     rows = widened(rows)
-    unit = rows / (torch.linalg.vector_norm(rows, dim=1, keepdim=True) + EPSILON)
+    unit: Tensor = rows / (torch.linalg.vector_norm(rows, dim=1, keepdim=True) + EPSILON)
     similarity = ((unit @ unit.T + 1) / 2).clamp(min=0)  # rounding leaves cosines just below -1
-    return similarity / similarity.sum(1, keepdim=True)
+    return similarity.div(similarity.sum(1, keepdim=True))
 
 
 @final
