@@ -33,7 +33,7 @@ def method(spec: str) -> "Method":
     """The method that `spec` writes, a frozen dataclass; imports its plugin, and torch with it.
 
     Args:
-        spec: A name with options in brackets.
+        spec: A name with options in brackets, or a sum of such.
 
     Raises:
         UsageError: Unknown name or option, or an impossible value.
@@ -43,13 +43,12 @@ def method(spec: str) -> "Method":
         `kdbench.method("kd[temperature=2]").loss(student, teacher, batch, None)`
     """
     from kdbench.record import Spec
-    from kdbench.registry import build, load, scan
+    from kdbench.registry import scan
+    from kdbench.train import assemble
 
     asked = Spec.parse(spec)
-    source = scan().entry("method", asked.name).source
-    found: Any = load(source)["method", asked.name]
-    built: Method = build(found, asked)
-    return built
+    (facts,) = scan().methods([asked]).values()
+    return assemble(asked, facts.sources)
 
 
 def run(

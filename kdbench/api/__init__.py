@@ -8,13 +8,14 @@ from kdbench.api.needs import Maps, Needs, Stage
 from kdbench.api.outputs import Batch, Outputs
 from kdbench.api.paper import Paper
 from kdbench.api.setup import Hint, Port, Setup
+from kdbench.api.total import Sum
 from kdbench.errors import ContractError, Unsupported
 from kdbench.record import TrainingProtocol
 
 __all__ = [
     "Batch", "ContractError", "DataSet", "Family", "Hint", "Loop", "Losses", "Maps", "Method",
-    "Needs", "Outputs", "Paper", "Port", "Rows", "Setup", "Stage", "TrainingProtocol",
-    "Unsupported", "hookimpl",
+    "Needs", "Outputs", "Paper", "Port", "Rows", "Setup", "Stage", "Sum",
+    "TrainingProtocol", "Unsupported", "hookimpl",
 ]  # fmt: skip
 
 hookimpl = pluggy.HookimplMarker("kdbench")

@@ -3,6 +3,7 @@
 import platform
 import re
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -45,7 +46,7 @@ class Attempt:
     def fault(self, error: Exception, where: str) -> Failure:
         """What went wrong, where, and whose it is."""
         loss = getattr(getattr(self.method, "loss", None), "__code__", None)
-        message = blame(error, self.trial.source, loss)
+        message = blame(error, self.trial.method.sources, loss)
         return Failure(kind=type(error).__name__, message=message, where=where)
 
     def record(
@@ -71,19 +72,21 @@ def status_of(error: BaseException) -> Status:
     return "failed"
 
 
-def blame(error: BaseException, source: Source, loss: CodeType | None = None) -> str:
+def blame(error: BaseException, sources: Sequence[Source], loss: CodeType | None = None) -> str:
     """What went wrong, with the plugin's name, file and line, and no path of this machine.
 
-    The line is the plugin's last in the traceback; where the host found fault with what it was
-    given, that of `loss`.
+    The line is the last of these plugins' in the traceback; where the host found fault with what it
+    was given, that of `loss`. Without a line of theirs, the first plugin is named.
     """
     said = str(error) if isinstance(error, KDBenchError) else f"{type(error).__name__}: {error}"
     frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
     if loss:
         frames.insert(0, (loss.co_filename, loss.co_firstlineno))
-    lines = [line for file, line in frames if Path(file).resolve() == Path(source.path).resolve()]
-    place = f"{source.name} ({Path(source.path).name}" + (f", line {lines[-1]})" if lines else ")")
-    return f"{place}: {strip_paths(said)}"
+    files = {Path(source.path).resolve(): source for source in sources}
+    places = [(Path(file).resolve(), line) for file, line in frames]
+    own = [(files[file], f", line {line}") for file, line in places if file in files]
+    source, line = own[-1] if own else (sources[0], "")
+    return f"{source.name} ({Path(source.path).name}{line}): {strip_paths(said)}"
 
 
 def strip_paths(text: str) -> str:

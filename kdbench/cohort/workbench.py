@@ -14,6 +14,7 @@ from kdbench.plan import Cohort, TeacherJob, Trial
 from kdbench.record import Store
 from kdbench.registry import Source, build, load
 from kdbench.teacher import ensure
+from kdbench.train import assemble
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -85,9 +86,7 @@ class Workbench:
 
 def method(trial: Trial) -> Method:
     """The plugin's object with the trial's hyperparameters."""
-    found = build(load(trial.source)["method", trial.spec.name], trial.spec)
-    assert isinstance(found, Method)
-    return found
+    return assemble(trial.spec, trial.method.sources)
 
 
 def register(sources: Iterable[Source | None]) -> None:

@@ -145,9 +145,8 @@ class _Asker:
         )
         code_now = fingerprint([method.code, *code])
         known = self.answers.get(question.fingerprint, ())
-        source = self.registry.entry("method", spec.name).source
         return Trial(
-            question, spec, method, source, settings, code_now, _state(known, code_now), len(known)
+            question, spec, method, settings, code_now, _state(known, code_now), len(known)
         )
 
 

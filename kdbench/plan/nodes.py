@@ -72,11 +72,15 @@ class Trial:
     question: Question
     spec: Spec
     method: MethodFacts
-    source: Source
     settings: str
     code: str
     state: State
     attempts: int
+
+    @property
+    def source(self) -> Source:
+        """The plugin of its method; of a sum, the first member's."""
+        return self.method.sources[0]
 
     def record(self, suite: str, status: Status, where: Environment, **fields: Any) -> Record:  # noqa: ANN401 - of Record
         """A record of one attempt at this trial, made now.

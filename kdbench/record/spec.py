@@ -1,8 +1,12 @@
-"""Names with options, as typed on the command line and in suites: `kd[temperature=2,alpha=0.5]`."""
+"""Names with options, as typed on the command line and in suites: `kd[temperature=2,alpha=0.5]`.
+
+A sum of methods, `kd+at[weight=10]`, is one spec: its name is that of all members, and an option is
+named by its member, `at.weight`.
+"""
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,6 +15,7 @@ from kdbench.errors import UsageError
 Value: TypeAlias = bool | int | float | str | None | tuple["Value", ...]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+/@:-]*")
+_MEMBER = re.compile(r"[a-z][a-z0-9_]*(\[.*)?")
 _WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -31,8 +36,11 @@ class Spec:
         """The spec that `text` writes.
 
         Raises:
-            UsageError: The text is no name with optional [key=value,...].
+            UsageError: The text is no name with optional [key=value,...], nor a sum of such.
         """
+        parts = _split(text, "+")
+        if len(parts) > 1 and all(_MEMBER.fullmatch(part.strip()) for part in parts):
+            return cls.total([cls.parse(part) for part in parts])
         head, bracket, rest = text.strip().partition("[")
         if not _NAME.fullmatch(head) or (bracket and not rest.endswith("]")):
             raise UsageError(
@@ -41,7 +49,7 @@ class Spec:
                 "see kdbench list",
             )
         options: dict[str, Value] = {}
-        for item in _split(rest[:-1]) if bracket else []:
+        for item in _split(rest[:-1], ",") if bracket else []:
             key, equals, value = item.partition("=")
             key = key.strip()
             if not equals or not key.isidentifier() or key in options:
@@ -58,7 +66,45 @@ class Spec:
         """The spec with these options."""
         return cls(name, tuple(sorted((key, frozen(value)) for key, value in options.items())))
 
+    @classmethod
+    def total(cls, members: Sequence["Spec"]) -> "Spec":
+        """The sum of these specs.
+
+        Raises:
+            UsageError: One of them is there twice.
+        """
+        names = [member.name for member in members]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UsageError(
+                f"{twice} is twice in {'+'.join(names)}",
+                "a sum has each member once",
+                "leave one out",
+            )
+        options = {f"{m.name}.{key}": value for m in members for key, value in m.options}
+        return cls("+".join(names), tuple(sorted(options.items())))
+
+    @property
+    def members(self) -> tuple["Spec", ...]:
+        """The specs that this one is the sum of, in order; of a plain one, itself.
+
+        Example:
+            >>> [str(member) for member in Spec.parse("kd+at[weight=10]").members]
+            ['kd', 'at[weight=10]']
+        """
+        names = self.name.split("+")
+        if len(names) == 1 or not all(map(_MEMBER.fullmatch, names)):
+            return (self,)
+        own: dict[str, dict[str, Value]] = {name: {} for name in names}
+        for key, value in self.options:
+            name, _, option = key.partition(".")
+            own[name][option] = value
+        return tuple(Spec.of(name, options) for name, options in own.items())
+
     def __str__(self) -> str:
+        members = self.members
+        if len(members) > 1:
+            return "+".join(map(str, members))
         options = ",".join(f"{key}={_text(value)}" for key, value in self.options)
         return f"{self.name}[{options}]" if options else self.name
 
@@ -67,8 +113,8 @@ class Spec:
         return Spec(self.name, tuple((k, v) for k, v in self.options if k not in keys))
 
 
-def _split(text: str) -> list[str]:
-    """Items between the commas that stand outside of parentheses, brackets and quotes."""
+def _split(text: str, mark: str) -> list[str]:
+    """Items between the marks that stand outside of parentheses, brackets and quotes."""
     items, depth, quote, start, escaped = [], 0, "", 0, False
     for i, char in enumerate(text):
         if quote:
@@ -80,7 +126,7 @@ def _split(text: str) -> list[str]:
             depth += 1
         elif char in ")]":
             depth -= 1
-        elif char == "," and depth == 0:
+        elif char == mark and depth == 0:
             items.append(text[start:i])
             start = i + 1
     return [*items, text[start:]] if text.strip() else []

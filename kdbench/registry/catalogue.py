@@ -11,6 +11,7 @@ from kdbench.record import Spec, fingerprint
 from kdbench.registry.entry import DataFacts, Entry, Kind, MethodFacts, Plugin
 from kdbench.registry.index import Index, version
 from kdbench.registry.process import Child, Died, Raised, patience
+from kdbench.registry.summing import summed
 
 __all__ = ["Registry", "fact_key", "names_of", "timm_names"]
 
@@ -103,23 +104,28 @@ class Registry:
         """What a plan must know of each method, by the spec as given.
 
         Raises:
-            UsageError: Unknown name or option, or an impossible value.
+            UsageError: Unknown name or option, an impossible value, or methods that have no sum.
             PluginError: A broken plugin was asked for.
         """
         found = {}
         with self._child as child:  # ended afterwards; it starts again when it is asked again
             for spec in specs:
-                entry = self.entry("method", spec.name)
-                facts = self._facts(entry, spec, child)
-                found[spec] = MethodFacts(
-                    _spec(facts["spec"]),
-                    facts["hyperparameters"],
-                    facts["needs"],
-                    tuple(facts["stages"]),
-                    entry.code,
-                )
+                found[spec] = summed([self._method(member, child) for member in spec.members])
         self._index.save()
         return found
+
+    def _method(self, spec: Spec, child: Child) -> MethodFacts:
+        entry = self.entry("method", spec.name)
+        facts = self._facts(entry, spec, child)
+        return MethodFacts(
+            spec=_spec(facts["spec"]),
+            hyperparameters=facts["hyperparameters"],
+            needs=facts["needs"],
+            stages=tuple(facts["stages"]),
+            overrides=tuple(facts["overrides"]),
+            code=entry.code,
+            sources=(entry.source,),
+        )
 
     def dataset(self, spec: Spec, root: str) -> DataFacts:
         """What a plan must know of a data set whose files lie under `root`.

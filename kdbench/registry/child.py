@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import traceback
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,11 +20,16 @@ from kdbench.registry.entry import Source
 from kdbench.registry.facts import data_facts, describe, method_facts
 from kdbench.registry.loading import load
 
-__all__ = ["main", "spec_of"]
+__all__ = ["answer_all", "main", "spec_of"]
 
 
 def main() -> None:
-    """Answer until the parent closes the line."""
+    """Answer what the registry asks."""
+    answer_all(_ASK)
+
+
+def answer_all(ask: Mapping[str, Callable[[dict[str, Any]], Any]]) -> None:
+    """Answer questions by what they are to `do`, until the parent closes the line."""
     questions = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDONLY)
@@ -33,14 +39,16 @@ def main() -> None:
     print(json.dumps({"ok": "ready"}), file=answers, flush=True)
     for line in questions:
         question = json.loads(line)
-        print(json.dumps(_answer(question)), file=answers, flush=True)
+        print(json.dumps(_answer(question, ask)), file=answers, flush=True)
     os._exit(0)  # threads and exit handlers of plugins are not waited for
 
 
-def _answer(question: dict[str, Any]) -> dict[str, Any]:
+def _answer(
+    question: dict[str, Any], ask: Mapping[str, Callable[[dict[str, Any]], Any]]
+) -> dict[str, Any]:
     source = Source(**question["source"]) if "source" in question else None
     try:
-        return {"ok": _ASK[question["do"]](question)}
+        return {"ok": ask[question["do"]](question)}
     except KeyboardInterrupt:
         raise
     except KDBenchError as error:

@@ -18,7 +18,10 @@ from kdbench.errors import KDBenchError, UsageError
 
 __all__ = ["Child", "Died", "Raised"]
 
-_START = "import sys; sys.path[:] = sys.argv[1:]; from kdbench.registry import child; child.main()"
+_START = (
+    "import importlib, sys; _, module, *sys.path[:] = sys.argv; "
+    "importlib.import_module(module).main()"
+)
 
 
 class Died(Exception):
@@ -41,9 +44,14 @@ def patience() -> float:
 
 
 class Child:
-    """A process for importing plugins; started when first asked, and again after it died."""
+    """A process for importing plugins; started when first asked, and again after it died.
 
-    def __init__(self) -> None:
+    Args:
+        module: Whose `main` answers.
+    """
+
+    def __init__(self, module: str = "kdbench.registry.child") -> None:
+        self._module = module
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._printed: IO[bytes] | None = None
@@ -87,7 +95,7 @@ class Child:
         self._answers = queue.SimpleQueue()
         # -P: a random.py in the working directory must not hide the standard library's.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, *sys.path],
+            [sys.executable, "-P", "-c", _START, self._module, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._printed,

@@ -101,9 +101,11 @@ class Suite(Frozen):
 
     def method(self, spec: Spec) -> tuple[Spec, str]:
         """The spec with the suite's hyperparameters under its own, and the words for the board."""
-        chosen = self.methods.get(spec.name, MethodSettings())
-        merged = Spec.of(spec.name, {**chosen.set, **dict(spec.options)})
-        return merged, "set by hand" if spec.options else chosen.settings
+        chosen = {m.name: self.methods.get(m.name, MethodSettings()) for m in spec.members}
+        merged = [Spec.of(m.name, {**chosen[m.name].set, **dict(m.options)}) for m in spec.members]
+        whole = merged[0] if len(merged) == 1 else Spec.total(merged)
+        said = dict.fromkeys(settings.settings for settings in chosen.values())
+        return whole, "set by hand" if spec.options else "; ".join(said)
 
     def select(
         self,
@@ -143,7 +145,8 @@ def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
     except ValidationError as error:
         model = TrainingProtocol if error.title == "TrainingProtocol" else Suite
         raise told(error, model, origin, text) from error
-    asked = {Spec.parse(method).name for method in (*suite.axes.methods, *suite.scoring.baselines)}
+    written = (*suite.axes.methods, *suite.scoring.baselines)
+    asked = {member.name for text in written for member in Spec.parse(text).members}
     own = tomllib.loads(text).get("methods", {})  # what a parent sets may go unused
     if unset := sorted(own.keys() - asked):
         what = f"{origin} sets {unset[0]!r}"

@@ -1,5 +1,6 @@
 """The one training loop: students in lockstep on one stream of batches."""
 
+from kdbench.train.assembly import assemble
 from kdbench.train.clock import PHASES, Clock
 from kdbench.train.lockstep import guarded, lockstep
 from kdbench.train.runner import Diverged, Runner
@@ -15,6 +16,7 @@ __all__ = [
     "Runner",
     "Step",
     "Teach",
+    "assemble",
     "guarded",
     "interleave",
     "learning_rate",

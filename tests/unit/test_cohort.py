@@ -343,5 +343,5 @@ def test_blame_names_the_plugin_s_own_last_line_and_not_a_file_of_the_same_name(
         exec(compile(Path(path).read_text(), path, "exec"), space)
     with pytest.raises(KeyError) as caught:
         spaces[1]["call"](spaces[0]["go"])
-    assert blame(caught.value, source("a")) == "mine (method.py, line 4): KeyError: 'k'"
-    assert blame(caught.value, source("b")) == "mine (method.py, line 2): KeyError: 'k'"
+    assert blame(caught.value, [source("a")]) == "mine (method.py, line 4): KeyError: 'k'"
+    assert blame(caught.value, [source("b")]) == "mine (method.py, line 2): KeyError: 'k'"

@@ -51,7 +51,7 @@ def test_an_activated_hint_is_the_activation_of_its_preact_made_by_the_norm(
     assert [torch.equal(F.relu(p), h) for p, h in zip(said.preacts, said.hints, strict=True)] == [
         True
     ] * len(norms)
-    assert all((preact < 0).any() for preact in said.preacts)
+    assert any((preact < 0).any() for preact in said.preacts)
     assert [names[norm] for norm in net.port().norms if norm is not None] == norms
 
 

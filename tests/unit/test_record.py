@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -33,11 +34,24 @@ ATOMS = (
     | st.text(max_size=12)
 )
 VALUES = st.recursive(ATOMS, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=5)
-SPECS = st.builds(
-    lambda name, options: Spec(name, tuple(sorted(options.items()))),
-    st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.+/@:-]{0,12}", fullmatch=True),
-    st.dictionaries(KEYS, VALUES, max_size=3),
+METHOD = r"[a-z][a-z0-9_]{0,5}"
+
+
+def specs(names: st.SearchStrategy[str]) -> st.SearchStrategy[Spec]:
+    options = st.dictionaries(KEYS, VALUES, max_size=3)
+    return st.builds(lambda name, o: Spec(name, tuple(sorted(o.items()))), names, options)
+
+
+NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.+/@:-]{0,12}", fullmatch=True).filter(
+    lambda name: (
+        not all(re.fullmatch(r"[a-z][a-z0-9_]*", part) for part in name.split("+"))
+        or "+" not in name
+    )
 )
+SUMS = st.lists(
+    specs(st.from_regex(METHOD, fullmatch=True)), min_size=2, max_size=3, unique_by=lambda s: s.name
+).map(Spec.total)
+SPECS = specs(NAMES) | SUMS
 
 
 # Specs ------------------------------------------------------------------------------------------
@@ -48,6 +62,22 @@ def test_a_spec_is_read_as_it_was_written(spec: Spec) -> None:
     again = Spec.parse(str(spec))
     assert again == spec
     assert repr(again) == repr(spec)  # 1, 1.0 and true are equal, and not the same
+
+
+def test_a_sum_of_methods_is_one_spec_of_members_in_order() -> None:
+    spec = Spec.parse(" kd[alpha=.5] + at[weight=10]+rkd")
+    assert spec == Spec("kd+at+rkd", (("at.weight", 10), ("kd.alpha", 0.5)))
+    assert str(spec) == "kd[alpha=0.5]+at[weight=10]+rkd"
+    assert [str(member) for member in spec.members] == ["kd[alpha=0.5]", "at[weight=10]", "rkd"]
+    assert Spec.parse("at+kd") != Spec.parse("kd+at")  # the first gives the term `hard`
+    with pytest.raises(UsageError, match="kd is twice"):
+        Spec.parse("kd+at+kd")
+
+
+@pytest.mark.parametrize("text", ["hf-hub:a+b/c", "parquet:./a+b", "A+b"])
+def test_a_plus_in_another_name_is_no_sum(text: str) -> None:
+    assert Spec.parse(text) == Spec(text)
+    assert Spec.parse(text).members == (Spec(text),)
 
 
 @pytest.mark.parametrize(
