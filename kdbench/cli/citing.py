@@ -10,7 +10,7 @@ from kdbench.cli.output import json_out, say
 
 def cite(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Methods, or plugin files with methods.")
+        list[str], typer.Argument(metavar="NAME", help="Methods, or plugin files with methods.")
     ],
     as_json: AsJson = False,
     plugins_dir: PluginsDir = None,
@@ -22,7 +22,8 @@ def cite(
 
     registry, chosen = select(names, plugins_dir, no_plugin)
     papers: dict[str, dict[str, Any]] = {}
-    for name in dict.fromkeys(Spec.parse(text).name for text in chosen):
+    members = (member.name for text in chosen for member in Spec.parse(text).members)
+    for name in dict.fromkeys(members):
         entry = registry.entry("method", name)
         if not entry.paper:
             raise UsageError(

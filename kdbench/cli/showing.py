@@ -87,7 +87,12 @@ def _named(registry: "Registry", text: str, *, required: bool) -> list[dict[str,
     from kdbench.plan import dataset_spec
 
     spec = dataset_spec(text, registry)  # parquet:FOLDER is written like a name
-    found = [_facts(registry, e, spec) for e in registry.entries if e.name == spec.name]
+    found = [
+        _facts(registry, entry, member)
+        for member in spec.members
+        for entry in registry.entries
+        if entry.name == member.name
+    ]
     if not found and spec.name in registry.timm_names():
         about = {"summary": "A network of timm.", "origin": "timm"}
         found = [{"kind": "model", "name": spec.name} | about]
@@ -129,7 +134,8 @@ def _facts(registry: "Registry", entry: "Entry", spec: "Spec") -> dict[str, Any]
     if entry.kind == "method":
         found = registry.methods([spec])[spec]
         out |= {"paper": dict(entry.paper), "extra": entry.extra, "passes": found.passes}
-        out |= vars(found) | {"spec": str(found.spec), "stages": list(found.stages)}
+        out |= {"spec": str(found.spec), "hyperparameters": found.hyperparameters}
+        out |= {"needs": found.needs, "stages": list(found.stages)}
     elif entry.kind == "dataset":
         try:
             known = vars(registry.dataset(spec, str(data_dir())))

@@ -13,7 +13,7 @@ from kdbench.cli import main
 METHOD = '''
 """A first-party method of a test."""
 from dataclasses import dataclass
-from kdbench.api import Method, hookimpl
+from kdbench.api import Method, Needs, Paper, hookimpl
 
 @dataclass(frozen=True)
 class Plain(Method):
@@ -23,6 +23,27 @@ class Plain(Method):
         weight: Of nothing.
     """
     weight: float = 1.0
+    word: str = "a"
+    family = "logits"
+    extra = "a net of nothing"
+    paper = Paper(authors="Ada Lovelace", title="Bits & Notes", year=1843, venue="SM", doi="10.1/2")
+
+    def needs(self):
+        return Needs(second=self.word == "b")
+
+    def loss(self, student, teacher, batch, state):
+        return {}
+
+@dataclass(frozen=True)
+class Again(Plain):
+    """Nothing again."""
+
+@dataclass(frozen=True)
+class Bare(Method):
+    """Nothing at all."""
+
+    def needs(self):
+        return Needs(teacher="none")
 
     def loss(self, student, teacher, batch, state):
         return {}
@@ -30,7 +51,18 @@ class Plain(Method):
 @hookimpl
 def kdbench_methods():
     yield "plain", Plain()
+    yield "again", Again()
+    yield "bare", Bare()
 '''
+
+BIBTEX = r"""@inproceedings{lovelace1843bits,
+  author = {Ada Lovelace},
+  title = {{Bits \& Notes}},
+  year = {1843},
+  booktitle = {SM},
+  doi = {10.1/2},
+}
+"""
 
 ALONE = """
 import sys
@@ -99,6 +131,7 @@ class Ran:
         ("plugins",),
         ("show", "plain"),
         ("show", "digits"),
+        ("cite", "plain"),
     ],
 )
 def test_looking_imports_nothing_heavy_and_writes_plain_text(
@@ -123,28 +156,38 @@ def test_list_names_every_kind(environment: dict[str, str]) -> None:
         "Networks",
         "Suites",
     ]
-    assert "plain  Nothing [31mred[0m.  kdbench 0" in ran.out
+    assert "plain  logits  1843  Nothing [31mred[0m.  kdbench 0" in ran.out
+    assert "bare   -       -     Nothing at all.      kdbench 0" in ran.out
     assert "networks of timm" in ran.out
 
 
 def test_json_is_versioned_and_whole(environment: dict[str, str]) -> None:
     listed = json.loads(Ran(environment, "list", "methods", "--json").out)
     assert listed["schema"] == 1
-    assert [(item["kind"], item["name"], item["origin"]) for item in listed["data"]] == [
-        ("method", "plain", "kdbench 0")
+    methods = [tuple(item[key] for key in ("kind", "name", "origin")) for item in listed["data"]]
+    assert methods == [("method", name, "kdbench 0") for name in ("plain", "again", "bare")]
+    assert [(item["family"], item["year"]) for item in listed["data"]] == [
+        ("logits", 1843),
+        ("logits", 1843),
+        ("", None),
     ]
     assert "resnet18" in {
         item["name"]
         for item in json.loads(Ran(environment, "list", "models", "--json").out)["data"]
     }
     (shown,) = json.loads(Ran(environment, "show", "plain[weight=2]", "--json").out)["data"]
-    assert shown["hyperparameters"] == {"weight": 2.0}
+    assert shown["hyperparameters"] == {"weight": 2.0, "word": "a"}
+    assert (shown["family"], shown["extra"]) == ("logits", "a net of nothing")
+    assert shown["paper"] == {
+        "authors": "Ada Lovelace", "title": "Bits & Notes", "year": 1843, "venue": "SM",
+        "arxiv": "", "doi": "10.1/2", "key": "lovelace1843bits", "reference": "10.1/2",
+    }  # fmt: skip
     assert shown["options"]["weight"] == {"default": 1.0, "type": "float", "doc": "Of nothing."}
     (plugin,) = json.loads(Ran(environment, "plugins", "--json").out)["data"]
     assert (plugin["name"], plugin["state"], plugin["yields"], plugin["first_party"]) == (
         "plain",
         "ok",
-        ["method plain"],
+        ["method plain", "method again", "method bare"],
         True,
     )
 
@@ -178,6 +221,13 @@ def test_json_is_versioned_and_whole(environment: dict[str, str]) -> None:
             2,
             "error: plain[weight=x] is not possible\n  weight must be a valid number\n",
         ),
+        (
+            ("cite", "plain", "bare"),
+            2,
+            "error: method 'bare' names no paper\n  there is nothing to cite\n  see kdbench show ",
+        ),
+        (("cite", "plian"), 2, "error: unknown method 'plian'\n  did you mean 'plain'? "),
+        (("cite",), 2, "error: missing argument 'NAME'\n  see kdbench cite --help\n"),
         (("show", "./gone.py"), 2, "error: there is no plugin file gone.py\n"),
         (
             ("list", "--no-plugin", "plian"),
@@ -198,6 +248,29 @@ def test_errors_are_three_short_lines(
     assert (ran.code, ran.out) == (code, "")
     assert ran.err.startswith(message)
     assert len(ran.err.splitlines()) <= 3
+
+
+def test_a_method_is_shown_with_paper_extra_weights_and_passes(environment: dict[str, str]) -> None:
+    lines = Ran(environment, "show", "plain[word=b]").out.splitlines()
+    assert lines[lines.index("Family: logits") :][:4] == [
+        "Family: logits",
+        "Paper: Ada Lovelace. Bits & Notes. SM. 1843, doi:10.1/2",
+        "Extra weights: a net of nothing",
+        "Forward passes a step: student 2, teacher 2",
+    ]
+    assert any(line.split()[:3] == ["needs", "second", "True"] for line in lines)
+    assert any(line.startswith("stage 0") for line in lines)
+    bare = Ran(environment, "show", "bare").out
+    assert "Family: none named\nPaper: none named\nExtra weights: none\n" in bare
+    assert "Forward passes a step: student 1, teacher 0" in bare
+
+
+def test_cite_prints_each_paper_once(environment: dict[str, str]) -> None:
+    ran = Ran(environment, "cite", "plain", "again", "plain[weight=2]")
+    assert (ran.code, ran.out) == (0, BIBTEX)
+    (cited,) = json.loads(Ran(environment, "cite", "plain", "again", "--json").out)["data"]
+    assert cited["methods"] == ["plain", "again"]
+    assert (cited["key"], cited["bibtex"]) == ("lovelace1843bits", BIBTEX.rstrip())
 
 
 def test_a_wrong_kind_comes_with_a_suggestion(environment: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,18 @@ ZOO = {
     "c_needs": METHOD.format(name="c_needs").replace(
         'return Needs(hints=self.word == "b")', "return None"
     ),
+    "c_paper": METHOD.format(name="c_paper").replace(
+        "    word: str", '    paper = "1503.02531"\n    word: str'
+    ),
+    "c_family": METHOD.format(name="c_family").replace(
+        "    word: str", '    family = "magic"\n    word: str'
+    ),
+    "c_extra": METHOD.format(name="c_extra").replace(
+        "    word: str", "    extra = 3\n    word: str"
+    ),
+    "c_uncited": METHOD.format(name="c_uncited")
+    .replace("import Method,", "import Method, Paper,")
+    .replace("    word: str", "    paper = Paper(authors='', title='', year=0)\n    word: str"),
     "c_pair": HOOK + "def kdbench_methods():\n    yield 'x'\n",
     "c_raises": HOOK + "def kdbench_methods():\n    yield 'c_raised', 1 / 0\n",
     "c_twice": METHOD.format(name="c_twice") + '    yield "c_twice", Plain()\n',
@@ -91,6 +104,10 @@ REASONS = {
     "c_mutable": (HOOKED, "not a frozen dataclass"),
     "c_name": (HOOKED, "yields the name 'C-Name'"),
     "c_needs": (0, "has needs None"),
+    "c_paper": (0, "method 'c_paper' has the paper '1503.02531'; `paper` is a kdbench.api.Paper"),
+    "c_family": (0, "method 'c_family' has the family 'magic'; families are baseline, logits"),
+    "c_extra": (0, "method 'c_extra' has the extra weights 3"),
+    "c_uncited": (0, "method 'c_uncited' has the paper Paper(authors=''"),
     "c_pair": (3, "expected a (name, object) pair"),
     "c_raises": (5, "ZeroDivisionError: division by zero"),
     "c_twice": (HOOKED, "yields method 'c_twice' twice"),
@@ -156,7 +173,9 @@ def test_the_good_plugins_work_beside_the_bad_ones(zoo: Registry) -> None:
         "d_good",
         "d_second",
     ]
-    assert zoo.entry("method", "good").summary == "Nothing, good."
+    good = zoo.entry("method", "good")
+    assert good.summary == "Nothing, good."
+    assert (good.family, good.paper, good.bibtex, good.extra) == ("", {}, "", "")
 
 
 def test_a_module_that_is_not_there_is_a_broken_plugin(zoo: Registry) -> None:
@@ -177,6 +196,23 @@ def test_only_asking_for_a_broken_plugins_names_fails(zoo: Registry) -> None:
     with pytest.raises(PluginError, match="no_such_module"):
         zoo.entry("method", "b_imports")  # a plugin that says nothing claims its own name
     assert zoo.methods([Spec("good")])[Spec("good")].hyperparameters["weight"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("needs", "passes"),
+    [
+        ({"teacher": "none", "second": False}, (1, 0)),
+        ({"teacher": "none", "second": True}, (2, 0)),
+        ({"teacher": "shared", "second": False}, (1, 1)),
+        ({"teacher": "private", "second": False}, (1, 1)),
+        ({"teacher": "shared", "second": True}, (2, 2)),
+    ],
+)  # fmt: skip
+def test_forward_passes_a_step_follow_from_needs(
+    zoo: Registry, needs: dict[str, object], passes: tuple[int, int]
+) -> None:
+    facts = replace(zoo.methods([Spec("good")])[Spec("good")], needs=needs)
+    assert facts.passes == {"student": passes[0], "teacher": passes[1]}
 
 
 def test_an_unknown_name_comes_with_a_suggestion_and_a_count(zoo: Registry) -> None:
