@@ -135,7 +135,7 @@ def test_pearson_ignores_positive_affine_maps(
 
 
 @given(cases(), temperatures)
-def test_dist_of_a_network_with_itself_is_nothing_and_rows_may_be_shifted(
+def test_dist_ignores_shifts_of_rows_and_is_nothing_but_the_epsilon_of_a_network_with_itself(
     case: tuple[Tensor, Tensor, Tensor], temperature: float
 ) -> None:
     ours, theirs, target = case
@@ -144,8 +144,9 @@ def test_dist_of_a_network_with_itself_is_nothing_and_rows_may_be_shifted(
         wanted = term(DIST(temperature), ours, theirs, target, name)
         same(term(DIST(temperature), ours + shift, theirs - shift, target, name), wanted)
         assert 0 <= wanted.item() <= 4 * temperature**2 + 1e-9
-    smooth = theirs / theirs.abs().max()
-    assert term(DIST(1.0), smooth, smooth, target, "inter").item() < 1e-4
+    smooth = theirs.softmax(-1)
+    power = (smooth - smooth.mean(-1, keepdim=True)).square().sum(-1)
+    same(term(DIST(1.0, beta=1.0), theirs, theirs, target, "inter"), (1e-8 / (power + 1e-8)).mean())
 
 
 @given(cases(), st.floats(0.1, 10.0), st.floats(-10.0, 10.0))
