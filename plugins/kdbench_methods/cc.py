@@ -35,8 +35,8 @@ class CC(Method):
     Reference:
         Peng et al. Correlation Congruence for Knowledge Distillation. 2019, arXiv:1904.01802,
         section 3. "differences", its weight and its dimensions are the field's for CIFAR-100 (Tian,
-        Krishnan, Isola, arXiv:1910.10699), who had them of the authors; gamma and order are the
-        paper's.
+        Krishnan, Isola, arXiv:1910.10699), who had them of the authors; gamma and order are those
+        of AberHu/Knowledge-Distillation-Zoo.
 
     *Differs from the reference:* "differences" has no correlation matrix; it hangs on the order of
     the rows in the batch. It is the default because the field's figures and weight are its own. The

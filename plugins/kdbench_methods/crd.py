@@ -131,6 +131,8 @@ class CRD(Method):
     temperature), over a constant that the first batch gives. After that a bank takes a running mean
     of its rows in the batch. The term sums both ways and over negatives, a mean over rows.
 
+    The banks are twice rows x dim numbers on the device.
+
     Attributes:
         weight: Weight of the contrastive term, in [0, inf).
         dim: Dimensions of the embeddings, an integer in [1, inf).
