@@ -58,45 +58,56 @@ def _hard(logits: Tensor, target: Tensor) -> Tensor:
     return cross_entropy(logits, target.clamp(min=0), target >= 0)
 
 
-def made(kind: str, hard_weight: float, weight: float, **options: object) -> nn.Module:
-    """A task of timm between two networks that have said it all."""
-    task: nn.Module = getattr(tasks, kind)(
-        Said(), tasks.DistillationTeacher(Said()), criterion=_hard, task_loss_weight=hard_weight,
-        distill_loss_weight=weight, verbose=False, **options,
-    )  # fmt: skip
-    # Nothing is normalised a second time; timm's comparison of the two would wait for the device.
-    task.student_mean = task.student_std = None  # type: ignore[assignment]  # buffers may be None
-    return task
-
-
-def asked(task: nn.Module, student: Said, teacher: Outputs, batch: Batch) -> Losses:
-    """The task's two weighted terms."""
-    judge = task.get_submodule("teacher.model")
-    assert isinstance(judge, Said)
-    try:
-        judge.logits, judge.pooled = (
-            widened(said.detach()) for said in (teacher.logits, teacher.pooled)
-        )
-        found = task(batch.inputs, batch.target.masked_fill(~batch.labelled, -1))
-    finally:
-        for network in (student, judge):  # let go of the graph
-            network.logits = network.pooled = None
-    soft = next(found[name] for name in ("kd_loss", "distill_loss") if name in found)
-    hard_weight, weight = (
-        float(getattr(task, f"{name}_loss_weight")) for name in ("task", "distill")
-    )
-    return {"hard": hard_weight * found["task_loss"], "soft": weight * soft}
-
-
 def _student(task: nn.Module, name: str = "trainable_module") -> Said:
     found = task.get_submodule(name)
     assert isinstance(found, Said)
     return found
 
 
+@dataclass(frozen=True)
+class _Task(Method):
+    """What the three have in common: a task of timm is the state."""
+
+    paper: ClassVar[Paper] = TIMM
+    weight: float = 1.0
+    hard_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, weight="[0, inf)", hard_weight="[0, inf)")
+        if hasattr(self, "temperature"):
+            check_ranges(self, temperature="(0, inf)")
+
+    def made(self, kind: str, **options: object) -> nn.Module:
+        """A task of timm between two networks that have said it all."""
+        task: nn.Module = getattr(tasks, kind)(
+            Said(), tasks.DistillationTeacher(Said()), criterion=_hard, verbose=False,
+            task_loss_weight=self.hard_weight, distill_loss_weight=self.weight, **options,
+        )  # fmt: skip
+        # Nothing is normalised a second time, and timm's look at the two waits for the device.
+        task.student_mean = task.student_std = None  # type: ignore[assignment]  # buffers may be None
+        return task
+
+    def asked(
+        self, task: nn.Module, student: Said, teacher: Outputs, batch: Batch, *names: str
+    ) -> Losses:
+        """The task's two weighted terms by name: that of the labels, that of the teacher."""
+        judge = _student(task, "teacher.model")
+        try:
+            judge.logits, judge.pooled = (
+                widened(said.detach()) for said in (teacher.logits, teacher.pooled)
+            )
+            found = task(batch.inputs, batch.target.masked_fill(~batch.labelled, -1))
+        finally:
+            for network in (student, judge):  # let go of the graph
+                network.logits = network.pooled = None
+        soft = next(found[name] for name in ("kd_loss", "distill_loss") if name in found)
+        terms = self.hard_weight * found["task_loss"], self.weight * soft
+        return dict(zip(names, terms, strict=True))
+
+
 @final
 @dataclass(frozen=True)
-class Logit(Method):
+class Logit(_Task):
     """timm's LogitDistillationTask: cross-entropy + weight · T² · KL(teacher || student).
 
     Attributes:
@@ -114,28 +125,20 @@ class Logit(Method):
     """
 
     family: ClassVar[Family] = "logits"
-    paper: ClassVar[Paper] = TIMM
     temperature: float = 1.0
-    weight: float = 1.0
-    hard_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_ranges(self, temperature="(0, inf)", weight="[0, inf)", hard_weight="[0, inf)")
 
     def init(self, setup: Setup) -> nn.Module:
-        return made(
-            "LogitDistillationTask", self.hard_weight, self.weight, temperature=self.temperature
-        )
+        return self.made("LogitDistillationTask", temperature=self.temperature)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: nn.Module) -> Losses:
         ours = _student(state)
         ours.logits = widened(student.logits)
-        return asked(state, ours, teacher, batch)
+        return self.asked(state, ours, teacher, batch, "hard", "soft")
 
 
 @final
 @dataclass(frozen=True)
-class Feature(Method):
+class Feature(_Task):
     """timm's FeatureDistillationTask: cross-entropy + weight · squared error of pooled features.
 
     Where the widths differ, a trained linear projection leads from the student's to the teacher's.
@@ -149,34 +152,29 @@ class Feature(Method):
         timm, `timm.task.FeatureDistillationTask`, of the version that is installed; the values are
         its defaults.
 
-    *Differs from the reference:* as `timm_logit`.
+    *Differs from the reference:* as `timm_logit`. Of a student with two heads the features are both
+    heads' inputs, side by side; timm takes their mean.
     """
 
     family: ClassVar[Family] = "features"
-    paper: ClassVar[Paper] = TIMM
     extra: ClassVar[str] = "a linear projection where the pooled widths differ"
-    weight: float = 1.0
-    hard_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_ranges(self, weight="[0, inf)", hard_weight="[0, inf)")
 
     def init(self, setup: Setup) -> nn.Module:
         ours, theirs = setup.student.pooled_dim, setup.teacher.pooled_dim
         widths = {"student_feature_dim": ours, "teacher_feature_dim": theirs}
-        return made("FeatureDistillationTask", self.hard_weight, self.weight, **widths)
+        return self.made("FeatureDistillationTask", **widths)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: nn.Module) -> Losses:
         ours = _student(state, "trainable_module.student")
         weights = [*state.parameters()]
         ours.logits = widened(student.logits)
         ours.pooled = student.pooled.to(weights[0].dtype) if weights else widened(student.pooled)
-        return asked(state, ours, teacher, batch)
+        return self.asked(state, ours, teacher, batch, "hard", "feature")
 
 
 @final
 @dataclass(frozen=True)
-class Token(Method):
+class Token(_Task):
     """timm's TokenDistillationTask: the distillation token's head learns from the teacher.
 
     The class token's head learns from the labels. The deployed logits are the mean of both heads,
@@ -208,19 +206,12 @@ class Token(Method):
         arxiv="2012.12877",
     )
     temperature: float = 1.0
-    weight: float = 1.0
-    hard_weight: float = 1.0
     kind: Literal["soft", "hard"] = "soft"
-
-    def __post_init__(self) -> None:
-        check_ranges(self, temperature="(0, inf)", weight="[0, inf)", hard_weight="[0, inf)")
 
     def init(self, setup: Setup) -> nn.Module:
         heads(setup.student.model)
-        return made(
-            "TokenDistillationTask", self.hard_weight, self.weight, temperature=self.temperature,
-            distill_type=self.kind,
-        )  # fmt: skip
+        options = {"temperature": self.temperature, "distill_type": self.kind}
+        return self.made("TokenDistillationTask", **options)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: nn.Module) -> Losses:
         """The terms of a student whose two heads agree; `step` asks them apart."""
@@ -232,7 +223,7 @@ class Token(Method):
         """The terms from the logits of the class token's and of the distillation token's head."""
         ours = _student(state)
         ours.logits = widened(main), widened(token)
-        return asked(state, ours, teacher, batch)
+        return self.asked(state, ours, teacher, batch, "main", "token")
 
     def step(self, loop: Loop, batch: Batch, state: nn.Module) -> Losses:
         heard: dict[nn.Module, Tensor] = {}
