@@ -25,7 +25,7 @@ PAPER = Paper(
 def standardised(
     logits: Float[Tensor, "batch classes"], *, authors: bool
 ) -> Float[Tensor, "batch classes"]:
-    """Each row at mean 0 and standard deviation 1; a row that is constant to rounding gives 0.
+    """Each row at mean 0 and standard deviation 1; a constant row stays at 0.
 
     Args:
         logits: Receive the gradient; that of a constant row is not scaled.
@@ -38,8 +38,7 @@ def standardised(
     freedom = logits.shape[-1] - int(authors)
     variance = centred.square().sum(-1, keepdim=True) / freedom
     deviation = variance.masked_fill(flat, 1).sqrt()
-    scaled = centred / (deviation + 1e-7 if authors else deviation)
-    return scaled - scaled.detach() * flat
+    return centred / (deviation + 1e-7 if authors else deviation)
 
 
 def both(student: Outputs, teacher: Outputs, *, authors: bool) -> tuple[Outputs, Outputs]:

@@ -170,6 +170,17 @@ def test_ctkd_reverses_more_as_the_curriculum_goes(
     assert (slopes["now"] / slopes["full"]).item() == pytest.approx(strength, abs=1e-4)
 
 
+def test_ctkd_descends_to_a_temperature_that_is_harder(make_batch: Make) -> None:
+    torch.manual_seed(0)
+    ours, theirs = said(torch.randn(4, 10)), said(torch.randn(4, 10))
+    batch = make_batch(torch.zeros(4, 0), torch.arange(4), 0.5)
+    method, state = CTKD(), Reversed()
+    before = method.loss(ours, theirs, batch, state)["soft"]
+    before.backward()
+    torch.optim.SGD(state.parameters(), lr=10.0).step()
+    assert method.loss(ours, theirs, batch, state)["soft"].item() > before.item()
+
+
 def test_ctkd_starts_where_the_authors_do() -> None:
     state = CTKD().init(None)  # type: ignore[arg-type]  # reads nothing of it
     assert [p.tolist() for p in state.parameters()] == [[1.0]]
