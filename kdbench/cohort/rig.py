@@ -1,14 +1,12 @@
 """What all trials of a cohort share: rows, views, teacher; how students are built and measured."""
 
-from collections.abc import Iterator
 from functools import cached_property, partial
 from typing import Any
 
-import torch
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
-from kdbench.api import Batch, Maps, Method, Outputs, Setup
+from kdbench.api import Maps, Method
 from kdbench.cohort.workbench import Workbench, method
 from kdbench.data import Split, Views, derive_seed, transfer_rows
 from kdbench.measure import (
@@ -22,11 +20,11 @@ from kdbench.measure import (
     summarise_rounds,
     sweep,
 )
-from kdbench.models import Network, align, arguments
+from kdbench.models import Network, arguments
 from kdbench.plan import Cohort
 from kdbench.record import Card, Cost, Deployed
-from kdbench.teacher import Teacher, build
-from kdbench.train import Diverged, Runner, Teach, guarded, interleave, make_batch, seed_torch
+from kdbench.teacher import Teacher, build, pupil
+from kdbench.train import Diverged, Runner, Teach, guarded, interleave, seed_torch
 
 TRANSFER_ROWS = 10_000
 """Fidelity on the transfer set is measured on its first rows, so many at most."""
@@ -53,9 +51,6 @@ class Rig:
         self.quiz = view(quiz, shift=0, flip=False) if len(quiz) else None
         self.total = protocol.total_steps(len(self.views))
         self.tested = self.split(cohort.evaluation.split)
-        ours, theirs = align(self.build().port().hints, teacher.hints)
-        self.picked = ours
-        teacher.pick(theirs)
 
     def build(self) -> Network:
         """The student, initialised from the cohort's seed: the same for every method."""
@@ -67,35 +62,16 @@ class Rig:
 
     def runner(self, chosen: Method) -> Runner:
         """A student of this method, ready for its first step."""
-        for stage in chosen.stages():
-            self.teacher.place(stage.anchor)  # where it is missing, that is known before step 0
-        student = self.build()
-        student.pick(self.picked)
-        needs, cohort = chosen.needs(), self.cohort
-        private = self.teacher.copy() if needs.teacher == "private" else None
-        setup = Setup(
-            student=student.port(), teacher=(private or self.teacher).port(),
-            num_classes=cohort.dataset.num_classes, num_train=len(self.views),
-            num_steps=self.total, targets=self.views.labels[: len(self.views)],
-            class_tree=self.splits.dataset.class_tree, build=self._peer,
-            teacher_passes=partial(self._passes, needs.maps),
-        )  # fmt: skip
-        return Runner(
-            chosen, student, setup, cohort.protocol,
-            seed=cohort.seed, total=self.total, device=self.device, private=private,
-            quiz=self.quiz,
+        cohort = self.cohort
+        return pupil(
+            chosen, self.build(), self.teacher, self.views, cohort.protocol,
+            num_classes=cohort.dataset.num_classes, class_tree=self.splits.dataset.class_tree,
+            build=self._fresh, seed=cohort.seed, total=self.total, quiz=self.quiz,
         )  # fmt: skip
 
     def teach(self, maps: Maps) -> Teach:
         """The shared teacher, with these maps."""
-        precision = self.cohort.protocol.precision == "bfloat16"
-
-        def answer(anchor: float, statistics: str, images: Tensor) -> Outputs:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=precision):
-                outputs: Outputs = self.teacher(images, maps, anchor, statistics)
-                return outputs.float()
-
-        return answer
+        return self.teacher.answering(maps, self.cohort.protocol.precision)
 
     def deployed(self, runner: Runner) -> nn.Module:
         """What is measured and shipped.
@@ -225,19 +201,3 @@ class Rig:
                 peak_memory_mb=peak_memory_mb(self.device),
             )  # fmt: skip
         return found, failures
-
-    def _peer(self, role: str) -> nn.Module:
-        """A further network of that role, initialised from torch's current generator."""
-        if role == "student":
-            peer = self._fresh()
-            peer.pick(self.picked)
-            return peer
-        raise ValueError(f"no role {role!r}; expected 'student'")
-
-    def _passes(self, maps: Maps, split: str) -> Iterator[tuple[Outputs, Batch]]:
-        """The converged teacher on the unaugmented rows of the transfer set, in order."""
-        if split != "transfer":
-            raise ValueError(f"no split {split!r}; expected 'transfer'")
-        for rows in torch.arange(len(self.views), device=self.device).split(256):
-            batch = make_batch(self.views, rows, self.views.plain(rows), 0.0)
-            yield self.teacher(batch.inputs, maps), batch

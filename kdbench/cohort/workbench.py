@@ -80,7 +80,7 @@ class Workbench:
 
     def train_teacher(self, job: TeacherJob, root: str) -> None:
         """Make sure that a teacher is in the cache."""
-        register([job.source])
+        register(one.source for one in job.lineage)
         ensure(job, self.data(job, root), self.cache, self.device, self.watch)
 
 

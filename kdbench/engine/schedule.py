@@ -103,7 +103,10 @@ class Schedule:
         for worker in self.workers:
             while not worker.task and (task := self._next()):
                 if isinstance(task.work, TeacherJob):
-                    worker.give(task, task.work, self.root)
+                    if lost := self._lost(task.work.teachers):
+                        self._lose(task.work, lost)
+                    else:
+                        worker.give(task, task.work, self.root)
                 elif cohort := self._claim(task):
                     task.work = cohort
                     worker.give(task, cohort)
@@ -111,8 +114,7 @@ class Schedule:
     def _next(self) -> _Task | None:
         """The first task whose teachers are there."""
         for task in self.waiting:
-            needed = () if isinstance(task.work, TeacherJob) else task.work.teachers
-            if not any(job.key in self.open_teachers for job in needed):
+            if not any(job.key in self.open_teachers for job in task.work.teachers):
                 self.waiting.remove(task)
                 return task
         return None
@@ -120,7 +122,7 @@ class Schedule:
     def _claim(self, task: _Task) -> Cohort | None:
         """The cohort with the trials that are ours alone to answer."""
         assert isinstance(task.work, Cohort)
-        if any(job.key in self.lost_teachers for job in task.work.teachers):
+        if self._lost(task.work.teachers):
             return None
         ours = []
         for trial in task.work.trials:
@@ -134,6 +136,14 @@ class Schedule:
             task.claims.close()
             return None
         return replace(task.work, trials=tuple(ours))
+
+    def _lost(self, jobs: Sequence[TeacherJob]) -> KDBenchError | None:
+        """Why one of these teachers is not to be had, if so."""
+        return next((self.lost_teachers[j.key] for j in jobs if j.key in self.lost_teachers), None)
+
+    def _lose(self, job: TeacherJob, error: KDBenchError) -> None:
+        self.lost_teachers[job.key] = error
+        self.open_teachers.discard(job.key)
 
     def _take(self, worker: Worker) -> None:
         """An answer, or the end of the process."""
@@ -151,11 +161,10 @@ class Schedule:
             error = Bug(answer) if isinstance(answer, Crash) else answer
             self.errors.append(error)
             if isinstance(task.work, TeacherJob):
-                self.lost_teachers[task.work.key] = error
-        if isinstance(task.work, TeacherJob):
+                self._lose(task.work, error)
+        if isinstance(task.work, TeacherJob) and task.work.key not in self.lost_teachers:
             self.open_teachers.discard(task.work.key)
-            if task.work.key not in self.lost_teachers:
-                self.listener.teacher(task.work)
+            self.listener.teacher(task.work)
         task.claims.close()
 
     def _check(self, worker: Worker) -> None:
@@ -180,8 +189,7 @@ class Schedule:
                 "see the system's log",
             )
             self.errors.append(error)
-            self.lost_teachers[task.work.key] = error
-            self.open_teachers.discard(task.work.key)
+            self._lose(task.work, error)
             return
         trials = task.work.trials
         task.claims.close()
@@ -210,7 +218,8 @@ def _told(worker: Worker) -> tuple[str, str, float]:
     trial, step, _ = worker.place
     work = worker.task.work
     if isinstance(work, TeacherJob):
-        name, method, total = f"teacher {work.network}", "cross-entropy", 1
+        method = str(work.method.spec) if work.method else "cross-entropy"
+        name, total = f"teacher {work.network}", 1
         if work.protocol:
             total = work.protocol.total_steps(work.protocol.rows or work.dataset.sizes["train"])
     else:

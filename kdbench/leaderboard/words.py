@@ -40,6 +40,8 @@ def teacher(table: Table) -> str:
     origin = "given weights" if protocol is None else f"trained for {training(protocol)}"
     if protocol is not None and protocol.rows:
         origin += f", {protocol.rows} rows"
+    if protocol is not None and protocol.method:
+        origin += f"; each learnt from the one before by {protocol.method}"
     if not table.teachers:
         return f"{origin}."
     accuracies = [card.quality["accuracy"] for card in table.teachers if "accuracy" in card.quality]

@@ -1,7 +1,8 @@
 """Suite x registry x records -> cohorts, their teachers, the state of every trial. No torch."""
 
-from kdbench.plan.crossing import dataset_spec, make, pair_name
+from kdbench.plan.crossing import dataset_spec, make
 from kdbench.plan.nodes import Cohort, State, TeacherJob, Trial
+from kdbench.plan.teachers import pair_name
 from kdbench.plan.whole import Plan
 
 __all__ = ["Cohort", "Plan", "State", "TeacherJob", "Trial", "dataset_spec", "make", "pair_name"]

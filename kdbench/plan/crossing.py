@@ -1,15 +1,16 @@
 """Suite x registry x records -> the plan."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from kdbench.errors import NothingSelected, UsageError
 from kdbench.plan.nodes import Cohort, State, TeacherJob, Trial
+from kdbench.plan.teachers import given, named, named_recipe, network, teachers
+from kdbench.plan.teachers import protocol as protocol_of
 from kdbench.plan.whole import Plan
 from kdbench.record import (
     PROTOCOL_VERSION,
@@ -21,7 +22,7 @@ from kdbench.record import (
     TrainingProtocol,
     fingerprint,
 )
-from kdbench.registry import DataFacts, MethodFacts, Registry, Source
+from kdbench.registry import DataFacts, MethodFacts, Registry
 from kdbench.suite import Suite
 
 _Chosen: TypeAlias = tuple[Spec, str]
@@ -86,12 +87,6 @@ def dataset_spec(text: str, registry: Registry) -> Spec:
     return Spec(head, tuple(sorted(options.items())))
 
 
-def pair_name(pair: Pair) -> str:
-    """The pair as questions name it: given weights by file name and content hash, never by path."""
-    teacher = replace(pair.teacher, network=_named(pair.teacher.network))
-    return str(replace(pair, teacher=teacher, student=_named(pair.student)))
-
-
 @dataclass(frozen=True, slots=True)
 class _Asker:
     """What every question of a suite shares."""
@@ -108,26 +103,27 @@ class _Asker:
         """One cohort for each kind of stream."""
         suite, protocol = self.suite, self.suite.protocol(pair.student)
         _check(dataset, protocol, suite)
-        teachers = _teachers(suite, self.registry, dataset, pair, seed)
-        source, student_code = _network(self.registry, pair.student)
-        given = teachers[0].protocol is None
+        jobs = teachers(suite, self.registry, dataset, pair.teacher, seed)
+        source, student_code = network(self.registry, pair.student)
         common: dict[str, Any] = {
             "dataset": dataset.name,
-            "teacher": _recipe(pair, teachers),
-            "student": str(_named(pair.student)),
-            "teacher_protocol": None if given else suite.teacher,
+            "teacher": str(named_recipe(pair.teacher)),
+            "student": str(named(pair.student)),
+            "teacher_protocol": None
+            if given(pair.teacher)
+            else protocol_of(suite, self.registry, pair.teacher),
             "protocol": protocol,
             "evaluation": suite.evaluation,
             "seed": seed,
         }
-        code = [student_code, *(job.code for job in teachers), dataset.code, str(PROTOCOL_VERSION)]
+        code = [student_code, *_codes(jobs), dataset.code, str(PROTOCOL_VERSION)]
         for quiz, chosen in kinds.items():
             trials: dict[str, Trial] = {}
             for one in chosen:  # two ways to write one question are one trial: the first one's
                 trial = self.trial(one, quiz, common, code)
                 trials.setdefault(trial.question.fingerprint, trial)
             yield Cohort(
-                suite=suite.name, dataset=dataset, root=root, pair=pair, teachers=teachers,
+                suite=suite.name, dataset=dataset, root=root, pair=pair, teachers=jobs,
                 student_source=source, protocol=protocol, evaluation=suite.evaluation, quiz=quiz,
                 seed=seed, trials=tuple(trials.values()),
                 yardstick=self.trial(baselines[0], quiz, common, code) if baselines else None,
@@ -150,6 +146,14 @@ class _Asker:
         )
 
 
+def _codes(jobs: Sequence[TeacherJob]) -> list[str]:
+    """Code of all networks and methods that the teachers stand on."""
+    line = [one for job in jobs for one in job.lineage]
+    return [
+        code for job in line for code in (job.code, job.method.code if job.method else "") if code
+    ]
+
+
 def _state(known: Sequence[Record], code: str) -> State:
     current = [record for record in known if record.fingerprints.code == code]
     if any(record.status == "ok" for record in current):
@@ -157,66 +161,6 @@ def _state(known: Sequence[Record], code: str) -> State:
     if any(record.status not in RETRIED for record in current):
         return "failed"
     return "stale" if known and not current else "open"
-
-
-def _network(registry: Registry, network: Spec) -> tuple[Source | None, str]:
-    """Where a network's plugin lies (None: timm's own), and its code fingerprint with options."""
-    if network.name.startswith("local-dir:"):
-        then = "name its architecture, and its weights as NAME[checkpoint=FILE]"
-        raise UsageError(f"{network.name} is a path", "no record holds a path", then)
-    entry = next((e for e in registry.entries if (e.kind, e.name) == ("model", network.name)), None)
-    return entry.source if entry else None, registry.network_code(network.name)
-
-
-def _teachers(
-    suite: Suite, registry: Registry, dataset: DataFacts, pair: Pair, seed: int
-) -> tuple[TeacherJob, ...]:
-    """The members of the pair's teacher, each a job; members differ in their seed alone."""
-    network = pair.teacher.network
-    source, code = _network(registry, network)
-    options = dict(network.options)
-    if {"checkpoint", "pretrained"} & options.keys():
-        if pair.teacher.size > 1:
-            raise UsageError(
-                f"{pair.teacher} repeats given weights",
-                "members of an ensemble must differ",
-                "train them, or name one",
-            )
-        held = suite.evaluation.validation_rows
-        return (TeacherJob(dataset, _named(network), None, held, source, code, network),)
-    first = seed if suite.teacher.seed == "trial" else int(suite.teacher.seed)
-    jobs = []
-    for member in range(pair.teacher.size):
-        protocol = suite.teacher.model_copy(update={"seed": first * pair.teacher.size + member})
-        jobs.append(
-            TeacherJob(dataset, network, protocol, suite.evaluation.validation_rows, source, code)
-        )
-    return tuple(jobs)
-
-
-def _named(network: Spec) -> Spec:
-    """The network with its checkpoint by file name and content hash in place of the path."""
-    path = dict(network.options).get("checkpoint")
-    if path is None:
-        return network
-    try:
-        with Path(str(path)).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UsageError(
-            f"cannot read checkpoint {path}",
-            str(error.strerror),
-            "give a safetensors or torch file",
-        ) from error
-    options = dict(network.without("checkpoint").options) | {
-        "checkpoint": f"{Path(str(path)).name}@{digest[:16]}"
-    }
-    return Spec(network.name, tuple(sorted(options.items())))
-
-
-def _recipe(pair: Pair, teachers: Sequence[TeacherJob]) -> str:
-    """The teacher as questions name it: given weights by name and hash, never by path."""
-    return str(replace(pair.teacher, network=teachers[0].network))
 
 
 def _check(dataset: DataFacts, protocol: TrainingProtocol, suite: Suite) -> None:

@@ -34,6 +34,8 @@ class TeacherJob:
         given: The spec as the user wrote it where weights were given, with the path or
             `pretrained=true`.
         protocol: How it is trained, its seed resolved; None where weights were given.
+        method: By which it learns from `teachers`; None where it has none.
+        teachers: Its own, members of one ensemble.
     """
 
     dataset: DataFacts
@@ -43,6 +45,13 @@ class TeacherJob:
     source: Source | None
     code: str
     given: Spec | None = None
+    method: MethodFacts | None = None
+    teachers: tuple["TeacherJob", ...] = ()
+
+    @property
+    def lineage(self) -> tuple["TeacherJob", ...]:
+        """Every job that this one stands on, itself last."""
+        return (*(job for teacher in self.teachers for job in teacher.lineage), self)
 
     @property
     def rows(self) -> int | None:
@@ -53,7 +62,7 @@ class TeacherJob:
     def key(self) -> str:
         """Content address of the trained weights: hash of all that decides them."""
         asked = self.protocol.model_dump(mode="json") if self.protocol else None
-        whole = [
+        whole: list[Any] = [
             self.dataset.name,
             str(self.network),
             asked,
@@ -62,6 +71,9 @@ class TeacherJob:
             self.dataset.code,
             PROTOCOL_VERSION,
         ]
+        if self.method:
+            method = [str(self.method.spec), self.method.hyperparameters, self.method.code]
+            whole += [method, [job.key for job in self.teachers]]
         return fingerprint(whole)
 
 

@@ -31,8 +31,9 @@ class Plan:
         return tuple(cohort for cohort in cohorts if cohort.trials)
 
     def teachers(self, cohorts: Iterable[Cohort]) -> tuple[TeacherJob, ...]:
-        """The distinct teachers of these cohorts, in the order of first use."""
-        return tuple({job.key: job for cohort in cohorts for job in cohort.teachers}.values())
+        """The distinct teachers of these cohorts, each after its own teachers."""
+        jobs = (job for cohort in cohorts for own in cohort.teachers for job in own.lineage)
+        return tuple({job.key: job for job in jobs}.values())
 
     def minutes(
         self, records: Sequence[Record], workers: int, *, retry: bool = False

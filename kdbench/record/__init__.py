@@ -1,12 +1,11 @@
 """What was asked and what came out: specs, questions, records and the store. No torch here."""
 
+from kdbench.record.pair import Pair, Recipe
 from kdbench.record.question import (
     PROTOCOL_VERSION,
     Evaluation,
     Frozen,
-    Pair,
     Question,
-    Recipe,
     TeacherProtocol,
     TrainingProtocol,
     canonical,

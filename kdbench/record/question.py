@@ -2,14 +2,17 @@
 
 import hashlib
 import json
-import re
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
-from kdbench.errors import UsageError
-from kdbench.record.spec import Spec
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 PROTOCOL_VERSION = 1
 """Moves whenever the same question would give other weights or other metrics."""
@@ -102,16 +105,25 @@ class TrainingProtocol(Frozen):
 
 
 class TeacherProtocol(TrainingProtocol):
-    """How the teacher is trained, by cross-entropy, and from which seed.
+    """How the teacher is trained, and from which seed.
 
     Attributes:
+        method: By which a teacher learns that has a teacher of its own; all others learn by
+            cross-entropy.
         seed: One shared teacher, or "trial" for one a trial seed.
         anchors: Checkpoints kept along the way, equally spaced shares of the training, the last at
             1.
     """
 
+    method: str = ""
     seed: int | Literal["trial"] = 0
     anchors: int = Field(8, ge=1, le=1000)
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Nothing is said of a method that is not asked for: such questions keep their names."""
+        found: dict[str, Any] = dump(self)
+        return found if self.method else {k: v for k, v in found.items() if k != "method"}
 
 
 class Evaluation(Frozen):
@@ -135,68 +147,6 @@ class Evaluation(Frozen):
                 "validation_rows must be above 0 for a curve or for split = 'validation'"
             )
         return self
-
-
-_SCHEME = r"(?:hf-hub:|hf_hub:|local-dir:)?"
-_PAIR = re.compile(
-    rf"(?P<teacher>(?:[1-9]\d*\*)?{_SCHEME}[^:\[\]]+(?:\[[^\]]*\])?):(?P<student>{_SCHEME}[^:\[\]]+(?:\[[^\]]*\])?)"
-)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Recipe:
-    """How a teacher comes about: `size` members of one network, trained from consecutive seeds.
-
-    Example:
-        >>> Recipe.parse("3*resnet56").size
-        3
-    """
-
-    network: Spec
-    size: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> "Recipe":
-        """The recipe that `text` writes: a network, or a number of members times a network."""
-        head, bracket, options = text.strip().partition("[")
-        size, star, name = head.rpartition("*")
-        if star and (not size.isdigit() or not 1 <= int(size) <= 100):
-            raise UsageError(
-                f"{text!r} is not a teacher recipe",
-                "expected NETWORK or 3*NETWORK, at most 100 members",
-            )
-        return cls(Spec.parse(name + bracket + options), int(size) if star else 1)
-
-    def __str__(self) -> str:
-        return f"{self.size}*{self.network}" if self.size > 1 else str(self.network)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Pair:
-    """Teacher and student, written `resnet32x4:resnet8x4`.
-
-    Example:
-        >>> str(Pair.parse("resnet56:resnet8[width=0.5]").student)
-        'resnet8[width=0.5]'
-    """
-
-    teacher: Recipe
-    student: Spec
-
-    @classmethod
-    def parse(cls, text: str) -> "Pair":
-        """The pair that `text` writes."""
-        match = _PAIR.fullmatch(text.strip())
-        if not match:
-            raise UsageError(
-                f"{text!r} is not a pair",
-                "expected TEACHER:STUDENT",
-                "for example resnet56:resnet20",
-            )
-        return cls(Recipe.parse(match["teacher"]), Spec.parse(match["student"]))
-
-    def __str__(self) -> str:
-        return f"{self.teacher}:{self.student}"
 
 
 class Question(Frozen):

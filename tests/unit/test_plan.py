@@ -289,3 +289,58 @@ sys.exit(f"imported {heavy}" if heavy else 0)
 def test_planning_never_imports_torch(kdbench_registry: Any) -> None:
     done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# Chains of teachers -----------------------------------------------------------------------------
+
+
+CHAIN = "2*resnet14>resnet8[width=0.5]:resnet8[width=0.25]"
+
+
+def test_a_teacher_that_was_taught_stands_on_its_own_teachers(kdbench_plan: Planned) -> None:
+    made = kdbench_plan(methods=["kd"], pairs=[CHAIN], teacher={"method": "kd"})
+    (assistant,) = made.cohorts[0].teachers
+    assert [str(job.network) for job in assistant.lineage] == [
+        "resnet14", "resnet14", "resnet8[width=0.5]",
+    ]  # fmt: skip
+    assert made.teachers(made.cohorts) == assistant.lineage
+    assert assistant.method is not None
+    question = made.trials[0].question
+    assert question.teacher == "2*resnet14>resnet8[width=0.5]"
+    assert question.teacher_protocol is not None
+    assert question.teacher_protocol.method == "kd[alpha=0.9,temperature=4.0]"
+    plain = kdbench_plan(methods=["kd"], teacher={"method": "kd"}).trials[0].question
+    assert plain.teacher_protocol is not None
+    assert plain.teacher_protocol.method == ""  # nobody learns by it
+
+
+def test_whatever_decides_a_taught_teacher_s_weights_is_in_its_key(kdbench_plan: Planned) -> None:
+    def key(pair: str = CHAIN, method: str = "kd") -> str:
+        made = kdbench_plan(methods=["kd"], pairs=[pair], teacher={"method": method})
+        return made.cohorts[0].teachers[0].key
+
+    keys = {
+        key(),
+        key(method="kd[alpha=0.5]"),
+        key(method="at"),
+        key(pair="resnet14>resnet8[width=0.5]:resnet8"),
+        key(pair="resnet8[width=0.5]:resnet8"),
+    }
+    assert len(keys) == 5
+    assert key() == key(method="kd[temperature=4]")
+
+
+@pytest.mark.parametrize(
+    ("pair", "method", "said"),
+    [
+        ("resnet8>resnet8:resnet8", "", "teacher with a teacher of its own"),
+        ("resnet8>resnet8:resnet8", "kdd", "did you mean 'kd'?"),
+        ("resnet8>resnet8:resnet8", "metadistil", "cannot make a teacher"),
+        ("resnet8>resnet8[pretrained=true]:resnet8", "kd", "teaches given weights"),
+    ],
+)
+def test_a_chain_that_cannot_be_is_refused(
+    pair: str, method: str, said: str, kdbench_plan: Planned
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        kdbench_plan(methods=["kd"], pairs=[pair], teacher={"method": method})

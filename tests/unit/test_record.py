@@ -132,6 +132,20 @@ def test_a_pair_is_read_as_it_was_written(text: str) -> None:
     assert Pair.parse(str(pair)) == pair
 
 
+def test_a_chain_is_read_from_the_first_teacher_on() -> None:
+    text = "3*resnet110>2*resnet56[width=0.5]>resnet20:resnet8"
+    pair = Pair.parse(text)
+    assert str(pair) == text
+    assert [(str(link.network), link.size) for link in pair.teacher.chain] == [
+        ("resnet110", 3), ("resnet56[width=0.5]", 2), ("resnet20", 1),
+    ]  # fmt: skip
+    assert pair.teacher.teacher == Recipe.parse("3*resnet110>2*resnet56[width=0.5]")
+    with pytest.raises(UsageError, match="not a pair"):
+        Pair.parse("resnet110>:resnet8")
+    with pytest.raises(UsageError, match="not a name"):
+        Recipe.parse("resnet110>")
+
+
 @given(SPECS, st.integers(1, 100))
 def test_a_recipe_is_read_as_it_was_written(network: Spec, size: int) -> None:
     assert Recipe.parse(str(Recipe(network, size))) == Recipe(network, size)

@@ -12,14 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from kdbench import teacher as teachers
 from kdbench.api import Maps
 from kdbench.cohort import Workbench
 from kdbench.errors import DataError, StoreError, Unsupported
 from kdbench.models import Network
 from kdbench.plan import TeacherJob
 from kdbench.record import Store
-from kdbench.teacher import Teacher, build, digest, folder, open_teacher
+from kdbench.teacher import Teacher, build, digest, folder, open_teacher, training
 
 CPU = torch.device("cpu")
 
@@ -58,7 +57,7 @@ def test_a_teacher_is_trained_once_and_then_only_read(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(teachers, "lockstep", refuse)
+    monkeypatch.setattr(training, "lockstep", refuse)
     bench.train_teacher(job, "")
     assert open_teacher((job,), {1.0}, bench.cache, CPU).weights == first.weights
     with pytest.raises(AssertionError, match="trained again"):
@@ -83,7 +82,7 @@ def test_an_anchor_is_the_teacher_as_it_was_after_that_share_of_the_steps(
     job: TeacherJob, bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    real = teachers.lockstep
+    real = training.lockstep
 
     def spying(runners: Any, *arguments: Any, after: Any, **options: Any) -> Any:
         def both(done: int, active: Any) -> None:
@@ -92,7 +91,7 @@ def test_an_anchor_is_the_teacher_as_it_was_after_that_share_of_the_steps(
 
         return real(runners, *arguments, after=both, **options)
 
-    monkeypatch.setattr(teachers, "lockstep", spying)
+    monkeypatch.setattr(training, "lockstep", spying)
     bench.train_teacher(job, "")
     teacher = open_teacher((job,), {0.25, 0.75}, bench.cache, CPU)
     kept = [digest(network) for network in teacher.members[0]]
@@ -161,7 +160,7 @@ def test_only_divergence_is_blamed_on_the_learning_rate(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(teachers.F, "cross_entropy", broken)
+    monkeypatch.setattr(training.F, "cross_entropy", broken)
     with pytest.raises(ZeroDivisionError, match="ours"):
         bench.train_teacher(job, "")
 
@@ -170,7 +169,7 @@ def test_a_cache_that_cannot_be_written_is_said(job: TeacherJob, tmp_path: Path)
     (tmp_path / "cache").write_text("a file")
     bench = Workbench(tmp_path / "cache" / "below", Store(tmp_path / "store"), CPU)
     with pytest.raises(StoreError, match="set KDBENCH_CACHE"):
-        teachers.ensure(job, None, bench.cache, CPU)  # type: ignore[arg-type]  # it does not get there
+        training.ensure(job, None, bench.cache, CPU)  # type: ignore[arg-type]  # it does not get there
 
 
 @pytest.mark.parametrize("part", ["weight", "running_mean", "std"])
@@ -274,3 +273,38 @@ def test_a_digest_is_of_names_and_bytes_of_all_weights_and_buffers() -> None:
     assert digest(net(1.0)) == digest(net(1.0))
     assert digest(net(1.0)) != digest(net(2.0))
     assert digest(torch.nn.Sequential(net(1.0))) != digest(net(1.0))
+
+
+# A teacher with a teacher of its own ------------------------------------------------------------
+
+
+def test_an_assistant_learns_from_its_own_teacher(
+    kdbench_plan: Callable[..., Any], bench: Workbench
+) -> None:
+    pair = "resnet8>resnet8[width=0.5]:resnet8[width=0.25]"
+    chained = small(kdbench_plan, pair, method="kd[alpha=1]")
+    for one in chained.lineage:
+        bench.train_teacher(one, "")
+    assistant = open_teacher((chained,), {0.5}, bench.cache, CPU)
+    alone = small(kdbench_plan, "resnet8[width=0.5]:resnet8[width=0.25]")
+    bench.train_teacher(alone, "")
+    other = open_teacher((alone,), {0.5}, bench.cache, CPU)
+    assert assistant.weights != other.weights  # the same start and the same views
+    assert assistant.anchors == (0.5, 1.0)
+
+    by_hint = small(kdbench_plan, pair, method="fitnet")
+    assert by_hint.lineage[0].key == chained.lineage[0].key
+    bench.train_teacher(by_hint, "")
+    assert open_teacher((by_hint,), set(), bench.cache, CPU).weights != assistant.weights
+
+
+def test_an_assistant_by_a_method_that_hears_no_teacher_is_trained_as_if_alone(
+    kdbench_plan: Callable[..., Any], bench: Workbench
+) -> None:
+    pair = "resnet8>resnet8[width=0.5]:resnet8[width=0.25]"
+    chained = small(kdbench_plan, pair, method="kd[alpha=0]")
+    alone = small(kdbench_plan, "resnet8[width=0.5]:resnet8[width=0.25]")
+    for one in (*chained.lineage, alone):
+        bench.train_teacher(one, "")
+    taught, untaught = (open_teacher((one,), set(), bench.cache, CPU) for one in (chained, alone))
+    assert torch.equal(taught(images()).logits, untaught(images()).logits)

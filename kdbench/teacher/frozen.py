@@ -1,0 +1,154 @@
+"""A frozen teacher with its anchors, single or an ensemble, that never moves."""
+
+import copy
+import hashlib
+import math
+from contextlib import nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdbench.api import Hint, Maps, Outputs, Port
+from kdbench.errors import DataError, Unsupported
+from kdbench.models import Network, batch_statistics
+from kdbench.train import Teach
+
+
+def digest(module: nn.Module) -> str:
+    """SHA-256 over names and bytes of all weights and buffers, hex."""
+    total = hashlib.sha256()
+    for name, tensor in sorted([*module.named_parameters(), *module.named_buffers()]):
+        total.update(name.encode())
+        flat = tensor.detach().cpu().contiguous().flatten()
+        total.update(flat.view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+class Teacher(nn.Module):
+    """A frozen teacher and its anchors, single or an ensemble.
+
+    Args:
+        members: For each member, its networks by anchor (share of the training); the last is at 1.
+
+    Attributes:
+        weights: Content hash of the converged weights, whichever anchors are loaded beside them.
+    """
+
+    def __init__(self, members: list[dict[float, Network]]) -> None:
+        super().__init__()
+        self.anchors = tuple(members[0])
+        self.members = nn.ModuleList(nn.ModuleList(member.values()) for member in members)
+        self.eval().requires_grad_(False)
+        self.born = digest(self)
+        digests = "".join(digest(network) for network in self.converged)
+        self.weights = hashlib.sha256(digests.encode()).hexdigest()
+
+    @property
+    def converged(self) -> list[Network]:
+        """The final network of each member."""
+        return [member[-1] for member in self.members]  # type: ignore[index]  # a ModuleList of Networks
+
+    @property
+    def hints(self) -> tuple[Hint, ...]:
+        """Feature maps that a single teacher gives; an ensemble has none."""
+        return self.converged[0].port().hints if len(self.members) == 1 else ()
+
+    @property
+    def every_hint(self) -> tuple[Hint, ...]:
+        """All feature maps that a single teacher has, picked or not."""
+        return self.converged[0].reading.hints if len(self.members) == 1 else ()
+
+    def pick(self, hints: tuple[int, ...]) -> None:
+        """Give only these feature maps from now on."""
+        if len(self.members) == 1:
+            for network in self.members[0]:  # type: ignore[attr-defined]  # as above
+                network.pick(hints)
+
+    def port(self) -> Port:
+        """What a method's `init` sees of the teacher."""
+        ports = [network.port() for network in self.converged]
+        if len(ports) == 1:
+            return replace(ports[0], model=self)
+        return Port(model=self, pooled_dim=sum(port.pooled_dim for port in ports), hints=())
+
+    def copy(self) -> Network:
+        """A trainable copy of the converged network.
+
+        Raises:
+            Unsupported: An ensemble has no single network.
+        """
+        if len(self.members) > 1:
+            raise Unsupported(
+                "an ensemble cannot be trained further here",
+                "the method trains its teacher",
+                "name a single one",
+            )
+        return copy.deepcopy(self.converged[0]).requires_grad_(True)
+
+    @torch.no_grad()
+    def forward(
+        self,
+        images: Tensor,
+        maps: Maps = Maps(),  # noqa: B008 - frozen
+        anchor: float = 1.0,
+        statistics: str = "running",
+    ) -> Outputs:
+        """Outputs at this anchor.
+
+        Those of an ensemble are the log of the mean probabilities, pooled side by side, no maps.
+
+        Args:
+            images: In [0, 1].
+            maps: Which maps a single teacher is to say.
+            anchor: Share of the teacher's own training.
+            statistics: Whose its batch norms use, "running" or the "batch"'s; see `Needs`.
+        """
+        place = self.place(anchor)
+        with batch_statistics(self) if statistics == "batch" else nullcontext():
+            said: list[Outputs] = [
+                member[place](images, maps if len(self.members) == 1 else Maps())  # type: ignore[index]  # a ModuleList of Networks
+                for member in self.members
+            ]
+        if len(said) == 1:
+            return said[0]
+        logs = torch.stack([F.log_softmax(outputs.logits, 1) for outputs in said])
+        return Outputs(
+            logits=logs.logsumexp(0) - math.log(len(said)),
+            pooled=torch.cat([o.pooled for o in said], 1),
+        )
+
+    def answering(self, maps: Maps, precision: str) -> Teach:
+        """This teacher with these maps, in a protocol's precision, as the loop asks it."""
+        narrow = precision == "bfloat16"
+
+        def answer(anchor: float, statistics: str, images: Tensor) -> Outputs:
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=narrow):
+                outputs: Outputs = self(images, maps, anchor, statistics)
+                return outputs.float()
+
+        return answer
+
+    def place(self, anchor: float) -> int:
+        """Place of this share of the training among `anchors`.
+
+        Raises:
+            Unsupported: There is no such anchor.
+        """
+        for place, share in enumerate(self.anchors):
+            if abs(share - anchor) < 1e-9:
+                return place
+        kept = ", ".join(f"{share:g}" for share in self.anchors)
+        raise Unsupported(
+            f"the teacher has no anchor at {anchor:g}", f"here: {kept}", "set [teacher] anchors"
+        )
+
+    def check_unmoved(self) -> None:
+        """Raise where a weight or a buffer is not what it was."""
+        if digest(self) != self.born:
+            raise DataError(
+                "the teacher's weights moved during the cohort",
+                "a method wrote into it, so no result of this cohort counts",
+                "run its methods one at a time with -m to see which",
+            )
