@@ -16,14 +16,15 @@ def told(error: ValidationError, model: type[BaseModel], origin: str, text: str)
     # a misspelt key is also a missing one, but the spelling is what there is to say
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     path = [str(part) for part in first["loc"]]
+    if path[:1] == ["by_pair"]:
+        path = ["methods", *path]
     key = path[-1] if path else ""
     line = _line(text, path)
     where = f"{origin}, line {line}" if line else origin
     if first["type"] == "extra_forbidden":
         known = _fields(model, path[:-1])
         known += {(): ("extends",), ("train",): ("by_student",)}.get(tuple(path[:-1]), ())
-        close = difflib.get_close_matches(key, known, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        hint = meant(key, known, "known keys: ")
         what = f"unknown key {'.'.join(path)!r} in {where}"
         return UsageError(what, "a suite holds only known keys", hint)
     if first["type"] == "missing":
@@ -35,11 +36,18 @@ def told(error: ValidationError, model: type[BaseModel], origin: str, text: str)
     return UsageError(what, why, "see kdbench show digits")
 
 
+def meant(key: str, known: Sequence[str], said: str = "known: ") -> str:
+    """Which of the known names was meant, or all of them."""
+    close = difflib.get_close_matches(key, known, 1)
+    return f"did you mean {close[0]!r}?" if close else said + ", ".join(known)
+
+
 def _line(text: str, path: Sequence[str]) -> int:
     """Where the file says something of `path`: in its own table if that is there; 0 for nowhere."""
     rows = text.splitlines()
     table, key = ".".join(path[:-1]), path[-1] if path else ""
-    start = next((i for i, row in enumerate(rows) if table and row.strip() == f"[{table}]"), 0)
+    heads = [row.strip().replace('"', "") for row in rows]
+    start = heads.index(f"[{table}]") if table and f"[{table}]" in heads else 0
     named = re.compile(rf"\s*\[?{re.escape(key)}\b")
     return next((i for i, row in enumerate(rows[start:], start + 1) if named.match(row)), 0)
 

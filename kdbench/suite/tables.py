@@ -16,6 +16,7 @@ from kdbench.record import (
     TeacherProtocol,
     TrainingProtocol,
 )
+from kdbench.suite import by_pair
 from kdbench.suite.mistakes import told
 
 
@@ -75,6 +76,9 @@ class Suite(Frozen):
     """A suite, whole: defaults filled in.
 
     Attributes:
+        by_student: Changes of `train`, by patterns of students' names.
+        by_pair: Hyperparameters by pair and method, on top of the method's other ones; of a sum,
+            each is named by its member, `at.weight`.
         trial_seconds: Measured seconds a trial on one core; estimates use it until records exist.
     """
 
@@ -87,6 +91,7 @@ class Suite(Frozen):
     teacher: TeacherProtocol
     evaluation: Evaluation = Evaluation()
     methods: dict[str, MethodSettings] = {}
+    by_pair: dict[str, dict[str, dict[str, Any]]] = {}
     scoring: Scoring = Scoring()
     limits: Limits = Limits()
     trial_seconds: float | None = Field(None, gt=0)
@@ -106,6 +111,20 @@ class Suite(Frozen):
         whole = merged[0] if len(merged) == 1 else Spec.total(merged)
         said = dict.fromkeys(settings.settings for settings in chosen.values())
         return whole, "set by hand" if spec.options else "; ".join(said)
+
+    def tuned(self, spec: Spec, pair: Pair) -> Spec | None:
+        """The spec with this pair's hyperparameters on top of the suite's.
+
+        None where the suite has none for it, and for a spec with options of its own.
+        """
+        tables = [self.by_pair[text] for text in self.by_pair if Pair.parse(text) == pair]
+        own = [table[spec.name] for table in tables if spec.name in table]
+        if spec.options or not own:
+            return None
+        merged = dict(self.method(spec)[0].options)
+        for options in own:
+            merged |= Spec.of(spec.name, options).options
+        return Spec.of(spec.name, merged)
 
     def select(
         self,
@@ -136,6 +155,10 @@ def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
         data["train"] = train
         if isinstance(data.get("teacher", {}), dict):
             data["teacher"] = {**train, **data.get("teacher", {})}
+    if isinstance(data.get("methods"), dict):
+        methods = dict(data["methods"])
+        data["by_pair"] = methods.pop("by_pair", data.get("by_pair", {}))
+        data["methods"] = methods
     try:
         suite = Suite.model_validate(data)
         for values in suite.by_student.values():  # also where no student of the axes is meant
@@ -145,10 +168,12 @@ def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
     except ValidationError as error:
         model = TrainingProtocol if error.title == "TrainingProtocol" else Suite
         raise told(error, model, origin, text) from error
-    written = (*suite.axes.methods, *suite.scoring.baselines)
-    asked = {member.name for text in written for member in Spec.parse(text).members}
+    written = [Spec.parse(method) for method in (*suite.axes.methods, *suite.scoring.baselines)]
+    asked = {member.name for spec in written for member in spec.members}
     own = tomllib.loads(text).get("methods", {})  # what a parent sets may go unused
-    if unset := sorted(own.keys() - asked):
+    if unset := sorted(own.keys() - asked - {"by_pair"}):
         what = f"{origin} sets {unset[0]!r}"
         raise UsageError(what, "but axes.methods does not name it", "remove the table")
-    return suite
+    tables = {pair: by_pair.flat(pair, table, origin) for pair, table in suite.by_pair.items()}
+    by_pair.check(tables, own.get("by_pair", {}), suite.axes.pairs, suite.axes.methods, origin)
+    return suite.model_copy(update={"by_pair": tables})
