@@ -170,15 +170,21 @@ def test_ctkd_reverses_more_as_the_curriculum_goes(
     assert (slopes["now"] / slopes["full"]).item() == pytest.approx(strength, abs=1e-4)
 
 
-def test_ctkd_descends_to_a_temperature_that_is_harder(make_batch: Make) -> None:
+def test_ctkd_gives_theta_the_gradient_of_the_loss_reversed(make_batch: Make) -> None:
     torch.manual_seed(0)
-    ours, theirs = said(torch.randn(4, 10)), said(torch.randn(4, 10))
+    ours, theirs = (said(torch.randn(4, 10, dtype=torch.float64)) for _ in range(2))
     batch = make_batch(torch.zeros(4, 0), torch.arange(4), 0.5)
-    method, state = CTKD(), Reversed()
-    before = method.loss(ours, theirs, batch, state)["soft"]
-    before.backward()
-    torch.optim.SGD(state.parameters(), lr=10.0).step()
-    assert method.loss(ours, theirs, batch, state)["soft"].item() > before.item()
+    state = Reversed().double()
+
+    def soft(theta: float) -> Tensor:
+        with torch.no_grad():
+            state.theta.fill_(theta)
+        return CTKD().loss(ours, theirs, batch, state)["soft"]
+
+    slope = (soft(1 + 1e-5) - soft(1 - 1e-5)).item() / 2e-5
+    soft(1.0).backward()
+    assert state.theta.grad is not None
+    assert state.theta.grad.item() == pytest.approx(-slope, rel=1e-5)
 
 
 def test_ctkd_starts_where_the_authors_do() -> None:
