@@ -30,8 +30,9 @@ def class_directions(setup: Setup) -> Float[Tensor, "classes dim"]:
     """
     sums: Tensor | float = 0.0
     for said, batch in setup.teacher_passes("transfer"):
+        pooled = widened(said.pooled).detach()
         known = F.one_hot(batch.target.where(batch.labelled, 0), setup.num_classes)
-        sums = sums + (known * batch.labelled[:, None]).to(said.pooled).T @ said.pooled
+        sums = sums + (known * batch.labelled[:, None]).to(pooled).T @ pooled
     return F.normalize(cast(Tensor, sums))  # the norm takes the number of rows away
 
 

@@ -97,6 +97,7 @@ class SimKD(Method):
         venue="CVPR",
         arxiv="2203.14001",
     )
+    extra: ClassVar[str] = "a projector, which is deployed with the student"
     weight: float = 1.0
     factor: int = 2
 

@@ -114,6 +114,24 @@ def test_reviewkd_hands_up_both_maps_weighed_by_attention_and_meets_the_teachers
     assert guess.shape == (2, 5, 8, 6)
 
 
+def test_reviewkd_term_is_of_the_teachers_preacts_and_pooled_features_and_warms_up() -> None:
+    method, setup = ReviewKD(weight=2.0, warmup=0.5), toy_setup()
+    state, batch = method.init(setup).eval(), replace(image_batch(), progress=torch.tensor(0.125))
+    s, t = (
+        port.model(batch.inputs, method.needs().maps) for port in (setup.student, setup.teacher)
+    )
+    deepest, handed = state[0](s.pooled[..., None, None], None)
+    middle, handed = state[1](s.hints[1], handed)
+    shallow, _ = state[2](s.hints[0], handed)
+    gaps = [
+        context_gap(deepest, t.pooled[..., None, None]),
+        context_gap(middle, t.preacts[1]),
+        context_gap(shallow, t.preacts[0]),
+    ]
+    found = method.loss(s, t, batch, state)["review"]
+    assert found.item() == pytest.approx(2 * 0.25 * sum(gap.item() for gap in gaps), rel=1e-6)
+
+
 # Methods without golden values: the formula, term by term, and finite differences ----------------
 
 
@@ -209,12 +227,12 @@ def test_kdpp_takes_no_class_mean_from_rows_without_a_label() -> None:
     assert not found[1].any()
 
 
-@pytest.mark.parametrize("rows", [2, 4, 6])
+@pytest.mark.parametrize("rows", [8, 9, 12])
 def test_semckd_layer_term_is_the_papers_formula(rows: int) -> None:
     shapes = [(2, 4, 4), (3, 2, 2)], [(3, 4, 4), (2, 2, 2)]
     s, t = (
         Outputs(
-            logits=normal(4, 3), pooled=normal(4, 1), hints=tuple(normal(4, *one) for one in each)
+            logits=normal(9, 3), pooled=normal(9, 1), hints=tuple(normal(9, *one) for one in each)
         )
         for each in shapes
     )
@@ -222,9 +240,9 @@ def test_semckd_layer_term_is_the_papers_formula(rows: int) -> None:
     state = CrossLayer(*hints, rows).double().eval()
 
     def similarity(layer: Tensor) -> Tensor:
-        flat, found = layer.numpy().reshape(4, -1), np.zeros((4, rows))
-        for b in range(4):
-            for other in range(min(4, rows)):
+        flat, found = layer.numpy().reshape(9, -1), np.zeros((9, rows))
+        for b in range(9):
+            for other in range(min(9, rows)):
                 found[b, other] = sum(flat[b] * flat[other])
         return torch.from_numpy(found)
 
@@ -236,15 +254,15 @@ def test_semckd_layer_term_is_the_papers_formula(rows: int) -> None:
     keys = [unit(e(similarity(m))) for e, m in zip(state.keys, t.hints, strict=True)]
     total = 0.0
     for i, ours in enumerate(s.hints):
-        for b in range(4):
+        for b in range(9):
             energies = np.exp([sum(queries[i][b] * key[b]) for key in keys])
             for j, theirs in enumerate(t.hints):
                 side = min(ours.shape[2], theirs.shape[2])
                 small, target = (halved(m) if m.shape[2] > side else m for m in (ours, theirs))
                 gap = (state.regressors[i][j](small) - target)[b].detach().numpy()  # type: ignore[index]
-                total += energies[j] / sum(energies) * (gap**2).mean() / (4 * 2)
+                total += energies[j] / sum(energies) * (gap**2).mean() / (9 * 2)
 
-    batch = labelled_batch(4, 3)
+    batch = labelled_batch(9, 3)
     found = SemCKD(weight=2.0).loss(s, t, batch, state)["layers"]
     assert found.item() == pytest.approx(2 * total, rel=1e-9)
     check_slopes(SemCKD(weight=1.0), s, t, batch, state)
@@ -347,11 +365,11 @@ def image_batch(rows: int = 4) -> Batch:
 def toy_setup(
     student: str = "map", teacher: str = "map", needs: Maps = Maps(hints=True)  # noqa: B008 - frozen
 ) -> Setup:  # fmt: skip
-    networks = Toy(4, student), Toy(6, teacher).eval().requires_grad_(False)
+    networks = Toy(4, student), Toy(6, teacher).eval()
 
     def passes(split: str) -> Iterator[tuple[Outputs, Batch]]:
         assert split == "transfer"
-        yield networks[1](image_batch(6).inputs, needs), image_batch(6)
+        yield networks[1](image_batch(6).inputs, needs).detach(), image_batch(6)
 
     return Setup(
         student=networks[0].port(), teacher=networks[1].port(), num_classes=5, num_train=6,
@@ -399,17 +417,11 @@ def test_jacobian_step_is_zero_for_a_twin_and_only_rows_with_a_label_count() -> 
     method, setup = Jacobian(), toy_setup()
     batch = image_batch()
     twins = replace(setup, student=setup.teacher)
-    assert method.step(half_open(twins), batch, None)["jacobian"].item() == 0
+    assert method.step(ToyLoop(twins, method), batch, None)["jacobian"].item() == 0
     some = replace(batch, labelled=torch.tensor([True, False, False, False]))
     one = replace(image_batch(1), inputs=batch.inputs[:1])
     found, alone = (method.step(ToyLoop(setup, method), x, None)["jacobian"] for x in (some, one))
     assert found.item() == pytest.approx(alone.item(), rel=1e-4)
-
-
-def half_open(setup: Setup) -> ToyLoop:
-    """The loop of a student whose weights, unlike a teacher's, can be trained."""
-    setup.student.model.requires_grad_(True)
-    return ToyLoop(setup, Jacobian())
 
 
 @pytest.mark.parametrize("teacher", ["map", "tokens"])
@@ -423,9 +435,16 @@ def test_simkd_deploys_the_teachers_classifier_on_the_projected_student(teacher:
     assert classifier is not None
     assert state.whole == (teacher == "map")
     assert torch.equal(deployed(images), classifier(state.projector(last).mean((2, 3))))
-    own = {id(weight) for weight in setup.teacher.model.parameters()}
-    assert not own & {id(weight) for weight in state.parameters()}
-    assert not any(weight.requires_grad for weight in state.classifier.parameters())
+
+
+@pytest.mark.parametrize("method", [SimKD(), SRRL()])
+def test_the_teachers_classifier_is_reused_as_a_frozen_copy(method: Method) -> None:
+    setup = toy_setup()
+    state = method.init(setup)
+    copied = state.classifier if isinstance(state, Reuse) else state["classifier"]
+    pairs = list(zip(copied.parameters(), setup.teacher.model.fc.parameters(), strict=True))  # type: ignore[union-attr]
+    assert all(torch.equal(*pair) and pair[0] is not pair[1] for pair in pairs)
+    assert not any(weight.requires_grad for weight, _ in pairs)
 
 
 @pytest.mark.parametrize("teacher", ["map", "tokens"])
