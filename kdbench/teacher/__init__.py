@@ -1,0 +1,7 @@
+"""Teachers: trained once, kept with their anchors by content, never moved."""
+
+from kdbench.teacher.frozen import Teacher, digest
+from kdbench.teacher.pupil import pupil
+from kdbench.teacher.training import build, ensure, folder, open_teacher
+
+__all__ = ["Teacher", "build", "digest", "ensure", "folder", "open_teacher", "pupil"]

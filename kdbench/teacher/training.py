@@ -1,0 +1,173 @@
+"""Teachers: trained once, kept with their anchors by content, opened frozen."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file, save
+from torch.nn import functional as F
+
+from kdbench.api import Batch, Losses, Method, Needs, Outputs, Setup
+from kdbench.data import Splits, Views, derive_seed
+from kdbench.errors import DataError, StoreError
+from kdbench.models import Network, create
+from kdbench.plan import TeacherJob
+from kdbench.record import Spec, write_atomically
+from kdbench.registry import DataFacts
+from kdbench.teacher.frozen import Teacher
+from kdbench.teacher.pupil import pupil
+from kdbench.train import Diverged, Runner, Teach, assemble, lockstep, seed_torch
+
+
+@final
+@dataclass(frozen=True)
+class _CrossEntropy(Method):
+    """The host's own objective: cross-entropy with the labels."""
+
+    def needs(self) -> Needs:
+        return Needs(teacher="none")
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:  # noqa: ANN401 - as in Method
+        return {"hard": F.cross_entropy(student.logits, batch.target)}
+
+
+def build(network: Spec, facts: DataFacts, device: torch.device) -> Network:
+    """A network for this data set, initialised from torch's generator."""
+    return create(
+        network,
+        num_classes=facts.num_classes,
+        image_shape=facts.image_shape,
+        mean=facts.mean,
+        std=facts.std,
+    ).to(device)
+
+
+def folder(job: TeacherJob, cache: Path) -> Path:
+    """Where this teacher lies in the cache."""
+    return cache / "teachers" / job.key
+
+
+def ensure(
+    job: TeacherJob,
+    splits: Splits,
+    cache: Path,
+    device: torch.device,
+    watch: Callable[[str, int], None] = lambda name, step: None,
+) -> None:
+    """Train the teacher and its anchors, unless they are there already.
+
+    It learns by cross-entropy, or by the job's method from its own teachers, which are there.
+
+    Raises:
+        DataError: The training diverged; StoreError: the cache cannot be written.
+    """
+    home, protocol = folder(job, cache), job.protocol
+    if protocol is None or (home / "card.json").exists():
+        return
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {home}", str(error), "set KDBENCH_CACHE") from error
+    with FileLock(home / "lock"):
+        if (home / "card.json").exists():  # trained by another process meanwhile
+            return
+        seed = derive_seed(int(protocol.seed), "teacher", str(job.network))
+        rows = range(protocol.rows or len(splits.train))
+        views = Views(
+            splits.train, rows, shift=protocol.shift, flip=protocol.flip, device=device, seed=seed
+        )
+        seed_torch(device, seed, "init")
+        network = build(job.network, job.dataset, device)
+        total = protocol.total_steps(len(views))
+        runner, teach = _runner(job, network, views, splits, cache, seed, total)
+        marks: dict[int, list[str]] = {}  # a short training passes several anchors in one step
+        for i in range(1, protocol.anchors + 1):
+            step = max(1, round(total * i / protocol.anchors))
+            marks.setdefault(step, []).append(f"{i / protocol.anchors:.6f}")
+        hashes: dict[str, str] = {}
+
+        def keep(done: int, active: object) -> None:
+            for name in marks.get(done, ()):
+                state = network.model.state_dict()
+                content = save({n: t.detach().cpu().contiguous() for n, t in state.items()})
+                hashes[name] = hashlib.sha256(content).hexdigest()
+                write_atomically(home / f"anchor-{name}.safetensors", content)
+
+        _, failures = lockstep({"": runner}, views, protocol, total, teach, watch=watch, after=keep)
+        if failed := failures.get(""):
+            if not isinstance(failed, Diverged):
+                raise failed
+            what = f"the teacher {job.network} could not be trained"
+            raise DataError(what, str(failed), "lower [teacher] learning_rate") from failed
+        write_atomically(home / "card.json", json.dumps({"anchors": hashes}, indent=1).encode())
+
+
+def _runner(
+    job: TeacherJob,
+    network: Network,
+    views: Views,
+    splits: Splits,
+    cache: Path,
+    seed: int,
+    total: int,
+) -> tuple[Runner, Teach]:
+    """The teacher in training, and its own teacher as the loop asks it."""
+    protocol, facts = job.protocol, job.dataset
+    assert protocol is not None
+    if job.method is None:
+        port = network.port()
+        setup = Setup(
+            student=port, teacher=port, num_classes=facts.num_classes, num_train=len(views)
+        )
+        alone = Runner(
+            _CrossEntropy(), network, setup, protocol, seed=seed, total=total, device=views.device
+        )
+        return alone, lambda *_: _nothing()
+    method = assemble(job.method.spec, job.method.sources)
+    anchors = {stage.anchor for stage in method.stages()}
+    teacher = open_teacher(job.teachers, anchors, cache, views.device)
+    runner = pupil(
+        method, network, teacher, views, protocol,
+        num_classes=facts.num_classes, class_tree=splits.dataset.class_tree,
+        build=lambda: build(job.network, facts, views.device), seed=seed, total=total,
+    )  # fmt: skip
+    return runner, teacher.answering(method.needs().maps, protocol.precision)
+
+
+def open_teacher(
+    jobs: tuple[TeacherJob, ...], anchors: set[float], cache: Path, device: torch.device
+) -> Teacher:
+    """The frozen teacher with those of the anchors that there are, from cache or given weights.
+
+    Raises:
+        DataError: A file is not what was written.
+    """
+    members = []
+    for job in jobs:
+        if job.protocol is None:
+            members.append({1.0: build(job.given or job.network, job.dataset, device)})
+            continue
+        card = json.loads((folder(job, cache) / "card.json").read_bytes())
+        hashes: Mapping[str, str] = card["anchors"]
+        kept = {s: f"{s:.6f}" for s in sorted(anchors | {1.0}) if f"{s:.6f}" in hashes}
+        members.append({s: _load(job, n, hashes[n], cache, device) for s, n in kept.items()})
+    return Teacher(members)
+
+
+def _load(job: TeacherJob, name: str, content: str, cache: Path, device: torch.device) -> Network:
+    path = folder(job, cache) / f"anchor-{name}.safetensors"
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != content:
+        why, then = "its content hash differs", f"remove {path.parent} to train it again"
+        raise DataError(f"{path} is not what was written", why, then)
+    network = build(job.network, job.dataset, device)
+    network.model.load_state_dict(load_file(path), strict=True)
+    return network
+
+
+def _nothing() -> Outputs:
+    raise AssertionError("the cross-entropy objective asks no teacher")
