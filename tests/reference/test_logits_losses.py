@@ -181,10 +181,10 @@ def test_ctkd_gives_theta_the_gradient_of_the_loss_reversed(make_batch: Make) ->
             state.theta.fill_(theta)
         return CTKD().loss(ours, theirs, batch, state)["soft"]
 
-    slope = (soft(1 + 1e-5) - soft(1 - 1e-5)).item() / 2e-5
+    slope = (soft(1 + 1e-4) - soft(1 - 1e-4)).item() / 2e-4
     soft(1.0).backward()
     assert state.theta.grad is not None
-    assert state.theta.grad.item() == pytest.approx(-slope, rel=1e-5)
+    assert state.theta.grad.item() == pytest.approx(-slope, rel=1e-4)
 
 
 def test_ctkd_starts_where_the_authors_do() -> None:
