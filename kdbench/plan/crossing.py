@@ -42,34 +42,48 @@ def make(suite: Suite, registry: Registry, records: Sequence[Record], root: str)
         UsageError: Unknown names, options or rows; PluginError: a broken plugin was asked for;
         NothingSelected: the axes cross to nothing.
     """
-    merged = [suite.method(Spec.parse(text)) for text in suite.axes.methods]
+    pairs = dict.fromkeys(Pair.parse(text) for text in suite.axes.pairs)
+    asked = {pair: list(_asked(suite, pair)) for pair in pairs}
     baselines = [suite.method(Spec.parse(text)) for text in suite.scoring.baselines]
-    facts = registry.methods([spec for spec, _ in (*merged, *baselines)])
+    specs = [spec for chosen in (*asked.values(), baselines) for spec, _ in chosen]
+    facts = registry.methods(list(dict.fromkeys(specs)))
     answers: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         answers[record.fingerprints.question].append(record)
-
-    # The kinds of stream: the whole transfer set, and one kind for each share that some method
-    # holds out.
-    kinds: dict[float, list[_Chosen]] = defaultdict(list)
-    for spec, settings in merged:
-        kinds[facts[spec].needs["quiz"]].append((spec, settings))
-    for quiz in kinds:
-        if quiz:
-            kinds[quiz] = [b for b in baselines if not facts[b[0]].needs["quiz"]] + kinds[quiz]
 
     axes, asker = suite.axes, _Asker(suite, registry, facts, answers)
     cohorts: list[Cohort] = []
     found = (registry.dataset(dataset_spec(text, registry), root) for text in axes.datasets)
     datasets = {dataset.name: dataset for dataset in found}  # twice the same is once
-    pairs = dict.fromkeys(Pair.parse(text) for text in axes.pairs)
     for dataset, pair, seed in product(datasets.values(), pairs, dict.fromkeys(axes.seeds)):
+        kinds = _kinds(asked[pair], baselines, facts)
         cohorts += asker.cohorts(dataset, pair, seed, root, kinds, baselines)
     if not any(cohort.trials for cohort in cohorts):
         raise NothingSelected(
             "nothing is selected", "the axes cross to no trial", "see kdbench show " + suite.name
         )
     return Plan(suite, tuple(cohorts))
+
+
+def _asked(suite: Suite, pair: Pair) -> Iterator[_Chosen]:
+    """The suite's methods, each with what the suite tunes for the pair beside it."""
+    for written in map(Spec.parse, suite.axes.methods):
+        yield suite.method(written)
+        if tuned := suite.tuned(written, pair):
+            yield tuned, "tuned per pair"
+
+
+def _kinds(
+    asked: Sequence[_Chosen], baselines: Sequence[_Chosen], facts: Mapping[Spec, MethodFacts]
+) -> dict[float, list[_Chosen]]:
+    """The kinds of stream: the whole transfer set, and one for each share that is held out."""
+    kinds: dict[float, list[_Chosen]] = defaultdict(list)
+    for one in asked:
+        kinds[facts[one[0]].needs["quiz"]].append(one)
+    for quiz in kinds:
+        if quiz:
+            kinds[quiz] = [b for b in baselines if not facts[b[0]].needs["quiz"]] + kinds[quiz]
+    return kinds
 
 
 def dataset_spec(text: str, registry: Registry) -> Spec:
