@@ -49,9 +49,9 @@ def slope_gap(
 class Jacobian(Method):
     """Cross-entropy + weight · mean squared difference of unit input gradients of the true logit.
 
-    The student's step differentiates twice: a step costs about two of plain training and two passes
-    of the teacher. `loss` has the hard term alone; `step` adds the term "jacobian", which needs the
-    networks and not only what they said. Rows without a label have no part in it.
+    A step differentiates the student twice and asks the teacher twice. `loss` has the hard term
+    alone; `step` adds the term "jacobian", which needs the networks and not only what they said.
+    Rows without a label have no part in it.
 
     Attributes:
         weight: Weight of the Jacobian term, in [0, inf).
