@@ -19,6 +19,7 @@ from kdbench.leaderboard import (
 )
 from kdbench.record import Pair, Record, Spec
 from kdbench.registry import data_dir
+from kdbench.suite import Suite
 
 if TYPE_CHECKING:
     from kdbench.cli.selection import Selection
@@ -189,9 +190,20 @@ def expected(selection: "Selection") -> tuple[BoardSpec, list[str]]:
         pairs=tuple(plan.pair_name(Pair.parse(text)) for text in whole.axes.pairs),
         methods=whole.axes.methods,
         seeds=tuple(sorted(seeds)),
+        by_pair=_tuned(whole),
         notes={name: settings.note for name, settings in whole.methods.items() if settings.note},
     )
     return spec, absent
+
+
+def _tuned(suite: Suite) -> dict[str, tuple[str, ...]]:
+    """The methods with what the suite tunes for each pair, pairs as questions name them."""
+    found = {}
+    for pair in map(Pair.parse, suite.axes.pairs):
+        asked = (suite.tuned(Spec.parse(text), pair) for text in suite.axes.methods)
+        if tuned := tuple(str(spec) for spec in asked if spec):
+            found[plan.pair_name(pair)] = tuned
+    return found
 
 
 def keep(selection: "Selection", spec: BoardSpec) -> None:
@@ -227,6 +239,7 @@ def board(selection: "Selection", spec: BoardSpec, records: Sequence[Record]) ->
             "pairs": tuple(dict.fromkeys(plan.pair_name(cohort.pair) for cohort in made.cohorts)),
             "methods": suite.axes.methods,
             "seeds": suite.axes.seeds,
+            "by_pair": _tuned(suite),
         }
     )
     made_board = build(chosen, narrow, stale=stale)

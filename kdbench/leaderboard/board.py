@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.record import Card, Deployed, Question
@@ -10,6 +10,9 @@ from kdbench.statistics import Estimate
 
 if TYPE_CHECKING:
     import pandas
+
+Part: TypeAlias = Literal["defaults", "tuned per pair"]
+"""A pair's rows with the paper's or the suite's hyperparameters, and those with the pair's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +87,19 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """All rows that share data set, pair, teacher, protocols and evaluation.
+    """All rows that share data set, pair, teacher, protocols and evaluation; in two parts.
 
     Attributes:
         key: Fingerprint of what they share.
+        part: Which rows; those tuned per pair come with the baselines of the defaults.
+        apart: Whether there are both parts.
         teachers: Distinct teachers of the ranked rows, by seed of first use.
         hardware: Classes of hardware that costs were measured on.
     """
 
     key: str
+    part: Part
+    apart: bool
     question: Question
     rows: tuple[Row, ...]
     gaps: tuple[Gap, ...]
@@ -109,7 +116,16 @@ class Table:
     @property
     def heading(self) -> str:
         """One line that names the table."""
-        return f"{self.question.dataset}: {self.question.teacher} teaches {self.question.student}"
+        ask = self.question
+        part = f", {self.part}" if self.apart else ""
+        return f"{ask.dataset}: {ask.teacher} teaches {ask.student}{part}"
+
+    @property
+    def own(self) -> tuple[Row, ...]:
+        """The rows less the baselines that are there to compare with, counted in another part."""
+        if self.part == "defaults":
+            return self.rows
+        return tuple(row for row in self.rows if not row.baseline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

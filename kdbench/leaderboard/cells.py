@@ -8,6 +8,9 @@ from functools import cached_property
 
 from kdbench.record import Question, Record, Spec, fingerprint, frozen
 
+_BY_HAND, _TUNED = "set by hand", "tuned per pair"
+"""In a record's settings: the caller set the hyperparameters, or its suite did for the pair."""
+
 _NOT_SHARED = {"method", "hyperparameters", "quiz", "seed"}
 
 
@@ -22,6 +25,7 @@ class Cell:
 
     Attributes:
         question: Any one of their questions.
+        latest: The latest of all records, of other code too.
         answers: The latest ok record of each seed.
         failures: The latest attempt of each seed that has no ok record.
         stale: Seeds that only records of other code answer.
@@ -29,6 +33,7 @@ class Cell:
     """
 
     question: Question
+    latest: Record
     answers: Mapping[int, Record]
     failures: Mapping[int, Record]
     stale: frozenset[int]
@@ -45,18 +50,32 @@ class Cell:
         return frozenset(self.answers) | frozenset(self.failures) | self.stale
 
     @property
-    def _latest(self) -> tuple[Record, ...]:
+    def _known(self) -> tuple[Record, ...]:
         return (*self.answers.values(), *self.failures.values())
 
     @property
     def rows(self) -> int:
         """Rows of the transfer set, 0 where no record says."""
-        return max((record.rows for record in self._latest), default=0)
+        return max((record.rows for record in self._known), default=0)
 
     @property
     def settings(self) -> str:
         """Where the hyperparameters are from, in the records' words."""
-        return "; ".join(sorted({record.settings for record in self._latest}))
+        return "; ".join(self._words)
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether only a caller asked for it, not the suite."""
+        return self._words == [_BY_HAND]
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it has what the suite tuned for the pair, and that was never the default."""
+        return _TUNED in self._words and set(self._words) <= {_TUNED, _BY_HAND}
+
+    @property
+    def _words(self) -> list[str]:
+        return sorted({record.settings for record in self._known or (self.latest,)})
 
     def matches(self, text: str) -> bool:
         """Whether `text`, a method with or without options, means this cell."""
@@ -118,4 +137,4 @@ def _cell(by_seed: Mapping[int, list[tuple[str, Record]]], stale: Collection[str
                 f"seed {seed}: {left} stale record{'s' * (left > 1)}, made by other code, left out"
             )
     question = next(iter(by_seed.values()))[0][1].question
-    return Cell(question, answers, failures, frozenset(old), tuple(remarks))
+    return Cell(question, latest, answers, failures, frozenset(old), tuple(remarks))

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _FIRST = ("accuracy", "agreement", "kl", "ece")
 _WHO = (
-    "dataset", "teacher", "student", "protocol", "split", "row", "method", "hyperparameters",
-    "quiz", "rows", "settings", "baseline", "n", "seeds",
+    "dataset", "teacher", "student", "protocol", "split", "table", "row", "method",
+    "hyperparameters", "quiz", "rows", "settings", "baseline", "n", "seeds",
 )  # fmt: skip
 _COSTS = ("step_ms", "images_per_second", "teacher_passes", "training_parameters", "peak_memory_mb")
 _SIZES = (
@@ -61,8 +61,9 @@ def _line(table: Table, row: Row, metrics: list[str], baselines: tuple[str, ...]
     line: dict[str, Any] = {
         "dataset": spreadsheet(ask.dataset), "teacher": spreadsheet(ask.teacher),
         "student": spreadsheet(ask.student), "protocol": table.key[:12],
-        "split": ask.evaluation.split, "row": spreadsheet(row.name),
-        "method": spreadsheet(ask.method), "hyperparameters": canonical(ask.hyperparameters),
+        "split": ask.evaluation.split, "table": table.part,
+        "row": spreadsheet(row.name), "method": spreadsheet(ask.method),
+        "hyperparameters": canonical(ask.hyperparameters),
         "quiz": ask.quiz, "rows": row.rows, "settings": spreadsheet(row.settings),
         "baseline": int(bool(row.baseline)), "n": len(row.seeds),
         "seeds": " ".join(map(str, row.seeds)),
@@ -102,6 +103,7 @@ def _table(table: Table) -> dict[str, Any]:
     )
     return shared | {
         "key": table.key,
+        "table": table.part,
         "seeds": list(table.seeds),
         "teachers": [card.model_dump(mode="json") for card in table.teachers],
         "hardware": list(table.hardware),

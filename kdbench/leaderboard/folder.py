@@ -102,7 +102,7 @@ def unexplained(board: Board) -> list[str]:
     """Rows over 5 points below the first baseline that no note explains, a line each."""
     lines = []
     for table in board.tables:
-        for row in table.rows:
+        for row in table.own:
             gain = row.gains.get(board.spec.baselines[0]) if board.spec.baselines else None
             if gain and gain.mean < -_BAD - _ROUNDING and not row.note.strip():
                 below = f"{-100 * gain.mean:.2f} points below {board.spec.baselines[0]}"

@@ -16,6 +16,11 @@ _HOW = (
     "holds out a quiz split trains on fewer rows and is compared with baselines on those rows."
 )
 
+_TUNED = (
+    "Settings: of each method those that the suite has for this pair; the baselines are those of "
+    "the defaults."
+)
+
 
 def render(board: Board) -> str:
     """The whole page; ends in one newline."""
@@ -49,6 +54,8 @@ def _table(table: Table, spec: BoardSpec, level: str) -> list[str]:
         f"Student: {words.training(table.question.protocol)}; {words.rows(table)}; "
         f"{words.seeds(table)}; protocol {table.key[:12]}{f'; only {short}' if short else ''}.",
     ]
+    if table.part != "defaults":
+        lines.append(_TUNED)
     several = len(table.hardware) > 1
     for index, name in enumerate(table.hardware):
         lines.append(f"Hardware{f' {_letter(index)}' if several else ''}: {name}.")

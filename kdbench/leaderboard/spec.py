@@ -15,6 +15,8 @@ class BoardSpec(Frozen):
         datasets, pairs, methods, seeds: Axes whose product is expected, with given weights named as
             in questions; what is missing is named. Without seeds, every row is expected to have all
             seeds of its table.
+        by_pair: Methods with the options that they are tuned to, by pair; such rows are expected in
+            a table of their own.
         notes: Explanations printed under the tables, by method or by row name.
     """
 
@@ -26,6 +28,7 @@ class BoardSpec(Frozen):
     pairs: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    by_pair: dict[str, tuple[str, ...]] = {}
     notes: dict[str, str] = {}
 
     def note(self, name: str, method: str) -> str:

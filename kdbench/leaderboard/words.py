@@ -99,7 +99,7 @@ def share(question: Question) -> str:
 
 def partial(board: Board) -> str:
     """How many trials are kept off the full board."""
-    count = sum(len(row.seeds) for table in board.partial for row in table.rows)
+    count = sum(len(row.seeds) for table in board.partial for row in table.own)
     if count == 1:
         return "1 trial spent part of the budget and feeds no figure above."
     return f"{count} trials spent part of the budget and feed no figure above."
