@@ -11,6 +11,7 @@ import typer
 
 from kdbench.cli import (
     board,
+    checking,
     citing,
     data,
     new,
@@ -72,6 +73,7 @@ app.command("show", rich_help_panel="Look")(showing.show)
 app.command("cite", rich_help_panel="Look")(citing.cite)
 app.command("plugins", rich_help_panel="Look")(reading.plugins)
 app.add_typer(new.app, name="new", rich_help_panel="Extend")
+app.command("check", rich_help_panel="Extend")(checking.check)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,277 @@
+"""Contracts on a whole training: what moves, what stays, what is kept."""
+
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kdbench.api import ContractError, Method
+from kdbench.teacher import digest
+from kdbench.testing.bench import Bench
+from kdbench.testing.contracts.losses import LONG
+from kdbench.train import make_batch
+from kdbench.train.contract import tensors_of
+
+
+def training_goes_through(method: Method) -> None:
+    """Eight steps go through: allowed state and losses, one update a step, nothing shared moves."""
+    Bench(method).train()
+
+
+def ragged_last_batch_goes_through(method: Method) -> None:
+    """Trainings go through whose epochs end in a smaller batch, or are one batch of all rows."""
+    for rows, batch_size in ((40, 16), (23, 8), (20, 32)):
+        Bench(method, rows=rows, batch_size=batch_size, ragged=True).train()
+
+
+def gradients_reach_what_is_trained(method: Method) -> None:
+    """Over all stages a gradient reaches each weight deployed and each extra one."""
+    bench = Bench(method, steps=LONG)
+    runner = bench.runner
+    reached: set[int] = set()
+    for stage in bench.stages:
+        for gradients in bench.step(16, stage).found:
+            extra = range(len(runner.student_weights), len(runner.weights))
+            reached |= {
+                place
+                for place, gradient in enumerate(gradients)
+                if gradient is not None and (place in extra or gradient.any())
+            }
+    names = [f"student.{name}" for name, w in runner.student.named_parameters() if w.requires_grad]
+    names += [f"state.{name}" for name, w in runner.modules.named_parameters() if w.requires_grad]
+    idle = _idle(bench)
+    missed = [
+        name for place, name in enumerate(names) if place not in reached and place not in idle
+    ]
+    if missed:
+        raise ContractError(
+            f"no gradient reaches {len(missed)} weights: {', '.join(missed[:4])}",
+            "they are deployed, or trained beside the student",
+            "let a loss of some stage depend on them, or do not make them",
+        )
+
+
+def _idle(bench: Bench) -> set[int]:
+    """Places of the student's weights that what is deployed does not read."""
+    deployed, weights = bench.deployed().eval(), bench.runner.student_weights
+    said = deployed(bench.rig.views.plain(torch.arange(8)))
+    logits: Tensor = getattr(said, "logits", said)
+    if not logits.requires_grad:
+        return set()
+    found = torch.autograd.grad(logits.square().sum(), weights, allow_unused=True)
+    unread = {place for place, gradient in enumerate(found) if gradient is None}
+    return unread if len(unread) < len(weights) else set()  # all: it is a copy
+
+
+def teacher_gets_no_gradient(method: Method) -> None:
+    """No gradient reaches the shared teacher, however the method asks it."""
+    bench = Bench(method, steps=LONG)
+    weights = [weight.requires_grad_() for weight in bench.teacher.parameters()]
+    for stage in bench.stages:
+        seen = bench.step(16, stage)
+        if reached := {id(leaf) for leaf in _leaves(seen.losses.values())} & set(map(id, weights)):
+            raise ContractError(
+                f"a gradient reaches {len(reached)} weights of the teacher",
+                "it is frozen and shared",
+                "detach what it says, or call it under torch.no_grad()",
+            )
+
+
+def extra_weights_are_trained_and_kept(method: Method) -> None:
+    """Each extra weight is in the optimizer, moves, and is in the state that is checkpointed."""
+    bench = Bench(method, steps=LONG)
+    known = {id(weight) for weight in bench.runner.weights}
+    known |= {id(weight) for weight in (bench.runner.private or nn.Module()).parameters()}
+    known |= {id(weight) for weight in bench.teacher.parameters()}
+    for stage in bench.stages:
+        lost = [
+            leaf
+            for leaf in _leaves(bench.step(16, stage).losses.values())
+            if isinstance(leaf, nn.Parameter) and id(leaf) not in known
+        ]
+        if lost:
+            raise ContractError(
+                f"{len(lost)} parameters get a gradient, but nobody trains them",
+                f"shapes {', '.join(str(tuple(leaf.shape)) for leaf in lost[:4])}; the host sees "
+                "only what is registered in the state's Modules",
+                "put them into nn.ParameterList, nn.ModuleList or an attribute of their own",
+            )
+    _check_kept(Bench(method))
+
+
+def _check_kept(bench: Bench) -> None:
+    runner = bench.runner
+    _, bare, _ = tensors_of(runner.state)
+    if any(tensor.requires_grad for tensor in bare):
+        raise ContractError(
+            "the state holds a bare tensor that requires a gradient",
+            "bare tensors are buffers, which no optimizer sees",
+            "make it an nn.Parameter of a Module",
+        )
+    extra = {name: w for name, w in runner.modules.named_parameters() if w.requires_grad}
+    held = {id(w) for group in runner.optimizer.param_groups for w in group["params"]}
+    kept = {id(w) for w in runner.modules.state_dict(keep_vars=True).values()}
+    before = {name: weight.detach().clone() for name, weight in extra.items()}
+    bench.train()
+    for name, weight in extra.items():
+        wrong = (
+            "is in no group of the optimizer"
+            if id(weight) not in held
+            else "is not in the state dict"
+            if id(weight) not in kept
+            else "did not move"
+            if torch.equal(weight, before[name])
+            else ""
+        )
+        if wrong:
+            raise ContractError(
+                f"the extra weight {name} {wrong}",
+                "what is trained beside the student is trained like it and checkpointed",
+                "give optimizer() all weights, and let a loss depend on each",
+            )
+
+
+def state_is_the_method_s_own(method: Method) -> None:
+    """State is Modules, tensors and optimizers, and nothing in it is the student's or teacher's."""
+    bench = Bench(method)
+    modules, tensors, _ = tensors_of(bench.runner.state)
+    networks = [bench.runner.student, bench.teacher, *filter(None, [bench.runner.private])]
+    theirs = {id(one) for network in networks for one in _parts(network)}
+    own = [*tensors, *(part for module in modules for part in _parts(module))]
+    if shared := [one for one in own if id(one) in theirs]:
+        raise ContractError(
+            f"the state holds a {type(shared[0]).__name__} of the student or the teacher",
+            "it would be trained, or put in training mode, as the method's own",
+            "copy.deepcopy what the method needs, and requires_grad_(False)",
+        )
+
+
+def _parts(module: nn.Module) -> Iterator[object]:
+    yield from module.modules()
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+def teacher_and_batch_stay_as_they_were(method: Method) -> None:
+    """Teacher and batch are the same to the bit, before and after."""
+    bench = Bench(method, steps=LONG)
+    rows = torch.arange(16)
+    for stage in bench.stages:
+        seen = bench.step(16, stage).batch
+        fresh = make_batch(
+            bench.rig.views, rows, bench.rig.views.batch(rows, 0), bench.runner.progress
+        )
+        for name in ("inputs", "target", "labelled", "index", "progress"):
+            found = getattr(seen, name)
+            if found.requires_grad or not torch.equal(found, getattr(fresh, name)):
+                raise ContractError(
+                    f"a step wrote into batch.{name}",
+                    "it belongs to all methods",
+                    "clone before writing",
+                )
+    trained = Bench(method)
+    trained.train()
+    for one in (bench, trained):
+        if digest(one.teacher) != one.teacher.born:
+            raise ContractError(
+                "the teacher's weights or buffers moved",
+                "it is frozen and shared",
+                'copy.deepcopy it in init(), or return Needs(teacher="private")',
+            )
+
+
+def global_state_stays_as_it_was(method: Method) -> None:
+    """Default dtype, grad mode, threads and the generators of numpy and random do not move."""
+    before = _globals()
+    bench = Bench(method, steps=LONG)
+    for stage in bench.stages:
+        bench.step(16, stage)
+    bench.deployed()
+    moved = [name for name, value in _globals().items() if value != before[name]]
+    if moved:
+        raise ContractError(
+            f"the method changed {', '.join(moved)}",
+            "it belongs to all methods; the host seeds torch's generator before every call",
+            "draw from torch alone, and restore what must be changed",
+        )
+
+
+def _globals() -> dict[str, Any]:
+    numpy: Any = np.random.get_state(legacy=False)
+    return {
+        "the default dtype": torch.get_default_dtype(),
+        "grad mode": torch.is_grad_enabled(),
+        "the number of threads": torch.get_num_threads(),
+        "matmul precision": torch.get_float32_matmul_precision(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn.benchmark": torch.backends.cudnn.benchmark,
+        "numpy's generator": repr((numpy["state"]["pos"], numpy["state"]["key"].tobytes())),
+        "random's generator": random.getstate(),
+    }
+
+
+def two_runs_have_the_same_bits(method: Method) -> None:
+    """Two trainings from one seed end in the same bits, whatever was drawn before; weights move."""
+    students = []
+    for drawn in (99, 7):
+        bench = Bench(method)
+        before = [weight.detach().clone() for weight in bench.runner.student_weights]
+        torch.default_generator.manual_seed(drawn)
+        losses = bench.train()
+        if all(map(torch.equal, before, bench.runner.student_weights)):
+            raise ContractError(
+                "the student has learnt nothing",
+                "not one of its weights has moved",
+                "let a loss depend on them, and give optimizer() all weights",
+            )
+        students.append((digest(bench.runner.student), losses))
+    if students[0] != students[1]:
+        raise ContractError(
+            "two trainings from the same seed differ",
+            f"their last losses are {students[0][1]} and {students[1][1]}",
+            "let nothing but state be kept between calls, and draw from torch's generators",
+        )
+
+
+def deployed_says_finite_logits(method: Method) -> None:
+    """What is deployed says finite logits of every class, the same ones when asked again."""
+    bench = Bench(method)
+    bench.train()
+    deployed = bench.deployed().eval()
+    images = bench.rig.views.plain(torch.arange(5))
+    with torch.no_grad():
+        one, two = (getattr(said, "logits", said) for said in map(deployed, (images, images)))
+    wrong = (
+        f"a {type(one).__name__}"
+        if not isinstance(one, Tensor)
+        else f"shape {tuple(one.shape)} for 5 images of 10 classes"
+        if one.shape != (5, 10)
+        else "logits that are not finite"
+        if not one.isfinite().all()
+        else "other logits when asked again"
+        if not torch.equal(one, two)
+        else ""
+    )
+    if wrong:
+        raise ContractError(
+            f"what is deployed says {wrong}",
+            "it takes images in [0, 1] and gives logits or Outputs",
+            "correct deploy()",
+        )
+
+
+def _leaves(terms: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The leaves that a gradient of these terms reaches."""
+    todo = [term.grad_fn for term in terms if term.grad_fn is not None]
+    seen = set(todo)
+    while todo:
+        node: Any = todo.pop()
+        if (leaf := getattr(node, "variable", None)) is not None:
+            yield leaf
+        for parent, _ in node.next_functions:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                todo.append(parent)
