@@ -494,6 +494,146 @@ def test_no_record_gives_an_empty_board():
     assert json.loads(board.json())["tables"] == []
 
 
+PAIR = "resnet8:resnet8[width=0.5]"
+TUNED = {"hyperparameters": {"alpha": 0.9, "beta": 2.0}, "settings": "tuned per pair"}
+AXES = {
+    "datasets": ("digits",), "pairs": (PAIR,), "methods": ("scratch", "kd", "dkd"),
+    "seeds": (0, 1, 2),
+}  # fmt: skip
+
+
+def by_pair(*entries):
+    return SPEC.model_copy(update=AXES | {"by_pair": {PAIR: entries}})
+
+
+def with_defaults(values=(0.90, 0.91, 0.92), **changes):
+    """Records of the three methods, dkd with beta = 8 by default, and of dkd tuned to beta = 2."""
+    plain = {"hyperparameters": {"alpha": 0.9, "beta": 8.0}}
+    known = records({key: ACCURACY[key] for key in ("scratch", "kd")})
+    known += records({"dkd": ACCURACY["dkd"]}, **plain)
+    return known + records({"dkd": values}, **TUNED | changes)
+
+
+def test_what_is_tuned_per_pair_has_a_table_of_its_own_with_the_same_baselines():
+    board = build(with_defaults(), SPEC)
+    defaults, tuned = board.tables
+    assert (defaults.part, tuned.part) == ("defaults", "tuned per pair")
+    assert set(named(defaults)) == {"scratch", "kd", "dkd"}
+    assert [row.name for row in tuned.rows] == ["dkd[beta=2.0]", "kd", "scratch"]
+    gains = [0.90 - 0.84, 0.91 - 0.85, 0.92 - 0.86]
+    assert named(tuned)["dkd[beta=2.0]"].gains["kd"].mean == pytest.approx(sum(gains) / 3)
+    assert named(tuned)["kd"] == named(defaults)["kd"]
+    alone = only(build([one for one in with_defaults() if one.settings == "paper"], SPEC))
+    assert alone.rows == defaults.rows and alone.gaps == defaults.gaps
+    assert alone.heading == "digits: resnet8 teaches resnet8[width=0.5]"
+
+
+def test_every_format_keeps_the_two_tables_apart():
+    board = build(with_defaults(), SPEC)
+    first, second = (f"## digits: resnet8 teaches resnet8\\[width=0.5\\], {part}" for part in (
+        "defaults", "tuned per pair"))  # fmt: skip
+    text = board.markdown()
+    assert text.index(first) < text.index(second) < text.index("| dkd\\[beta=2.0\\]")
+    assert text.index("the baselines are those of the defaults") > text.index(second)
+    lines = [(line["table"], line["row"]) for line in csv.DictReader(io.StringIO(board.csv()))]
+    assert lines == [
+        ("defaults", "kd"), ("defaults", "dkd"), ("defaults", "scratch"),
+        ("tuned per pair", "dkd[beta=2.0]"), ("tuned per pair", "kd"),
+        ("tuned per pair", "scratch"),
+    ]  # fmt: skip
+    parts = [table["table"] for table in json.loads(board.json())["tables"]]
+    assert parts == ["defaults", "tuned per pair"]
+    console = board.console()
+    assert console.index("width=0.5], defaults") < console.index("width=0.5], tuned per pair")
+    assert "tuned per pair" not in build(records(), SPEC).markdown()
+
+
+def test_seeds_of_tuned_rows_are_no_matter_of_the_defaults():
+    defaults, tuned = build(with_defaults((0.9, 0.9, 0.9, 0.9)), SPEC).tables
+    assert defaults.seeds == (0, 1, 2) and not defaults.gaps
+    assert tuned.seeds == (0, 1, 2, 3) and [row.name for row in tuned.rows] == ["dkd[beta=2.0]"]
+    assert [gap.name for gap in tuned.gaps] == ["kd", "scratch"]
+
+
+def test_a_baseline_tuned_per_pair_is_none():
+    known = records() + records({"kd": (0.9, 0.9, 0.9)}, **TUNED)
+    defaults, tuned = build(known, SPEC).tables
+    assert {row.name: row.baseline for row in tuned.rows} == {
+        "kd[beta=2.0]": "", "kd": "kd", "scratch": "scratch",
+    }  # fmt: skip
+    assert tuned.rows[0].gains["kd"].mean == pytest.approx(0.05)
+    assert set(named(defaults)) == {"kd", "dkd", "scratch"}
+    without = [one for one in known if (one.question.method, one.settings) != ("kd", "paper")]
+    assert all("kd" not in row.gains for table in build(without, SPEC).tables for row in table.rows)
+
+
+def test_what_is_expected_for_the_pair_and_was_never_tried_is_a_hole_of_its_own_table():
+    board = build(with_defaults(), by_pair("dkd[beta=2.0]", "ttm[gamma=0.1]"))
+    defaults, tuned = board.tables
+    assert not defaults.gaps
+    assert [(gap.name, gap.done) for gap in tuned.gaps] == [("ttm[gamma=0.1]", ())]
+    plain = [one for one in with_defaults() if one.settings == "paper"]
+    _, tuned = build(plain, by_pair("dkd[beta=2.0]")).tables
+    assert [gap.name for gap in tuned.gaps] == ["dkd[beta=2.0]"]
+    assert {row.name for row in tuned.rows} == {"kd", "scratch"}
+    short = build([record("kd", 0, budget=0.1)], by_pair("dkd[beta=2.0]"))
+    assert [table.gaps for table in short.partial] == [()]
+    lone = build(records({"dkd": (0.9, 0.9, 0.9)}, **TUNED), by_pair("dkd[beta=2.0]"))
+    assert [gap.name for gap in lone.tables[0].gaps] == ["dkd", "kd", "scratch"]
+
+
+def test_a_setting_that_is_the_default_is_told_where_it_would_be_looked_for():
+    board = build(with_defaults(), by_pair("dkd[beta=2.0]", "kd[alpha=0.9]"))
+    defaults, tuned = board.tables
+    told = "kd has by default what is tuned for this pair: see the defaults"
+    assert tuned.remarks == (told,) and not tuned.gaps and not defaults.remarks
+    plain = [one for one in with_defaults() if one.settings == "paper"]
+    assert len(build(plain, by_pair("kd[alpha=0.9]")).tables) == 1
+
+
+def test_what_a_caller_asked_for_first_counts_where_the_suite_tunes_to_just_that():
+    known = with_defaults(settings="set by hand")
+    _, tuned = build(known, by_pair("dkd[beta=2.0]")).tables
+    assert {row.name for row in tuned.rows} == {"dkd[beta=2.0]", "kd", "scratch"}
+    other = build(known, by_pair("dkd[beta=3.0]")).tables
+    assert set(named(other[0])) == {"dkd[beta=2.0]", "dkd[beta=8.0]", "kd", "scratch"}
+    assert [gap.name for gap in other[1].gaps] == ["dkd[beta=3.0]"]
+    also = {"hyperparameters": {"alpha": 0.1, "beta": 2.0}, "settings": "set by hand"}
+    more = build(known + records({"dkd": (0.1, 0.1, 0.1)}, **also), by_pair("dkd[beta=2.0]"))
+    assert "dkd[alpha=0.1,beta=2.0]" in named(more.tables[0])
+
+
+def test_a_tuned_row_of_a_quiz_split_is_compared_with_baselines_on_its_rows():
+    twins = records({"scratch": (0.7, 0.7, 0.7), "kd": (0.71, 0.71, 0.71)}, quiz=0.1)
+    tuned = records({"metadistil": (0.75, 0.75, 0.75)}, quiz=0.1, **TUNED)
+    table = build([*records(), *twins, *tuned], SPEC).tables[1]
+    assert set(named(table)) == {f"{n} (180 rows)" for n in ("scratch", "kd", "metadistil")}
+    assert named(table)["metadistil (180 rows)"].gains["scratch"].mean == pytest.approx(0.05)
+
+
+def test_baselines_shown_twice_are_counted_and_explained_once():
+    known = records({"scratch": (0.9,), "kd": (0.8,)}) + records({"dkd": (0.8,)}, **TUNED)
+    assert [line.partition(" is ")[0] for line in unexplained(build(known, SPEC))] == ["kd", "dkd"]
+    part = [record("kd", 0, budget=0.5), record("dkd", 0, budget=0.5, **TUNED)]
+    assert "2 trials spent part of the budget" in build(part, SPEC).markdown()
+
+
+def test_only_stale_records_of_a_tuned_row_are_a_gap_of_its_own_table():
+    known = with_defaults()
+    stale = {record_id(one) for one in known if one.settings == "tuned per pair"}
+    defaults, tuned = build(known, SPEC.model_copy(update=AXES), stale=stale).tables
+    assert not defaults.gaps
+    assert [gap.name for gap in tuned.gaps] == ["dkd[beta=2.0]"]
+
+
+def test_two_tables_are_the_same_bytes_in_any_order(tmp_path):
+    spec = by_pair("dkd[beta=2.0]", "ttm[gamma=0.1]", "kd[alpha=0.9]")
+    known = with_defaults()
+    board = build(known, spec)
+    write(board, tmp_path)
+    assert check(build(known[::-1], spec), tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

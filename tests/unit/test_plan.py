@@ -84,6 +84,56 @@ def test_the_yardstick_is_the_first_baseline_also_where_it_is_not_asked_for(
     assert bare.yardstick is None
 
 
+# Settings of a pair -----------------------------------------------------------------------------
+
+TUNED = "resnet8:resnet8[width=0.25]"
+
+
+def asked(made: Plan) -> list[tuple[str, str]]:
+    return [(str(trial.spec), trial.settings) for trial in made.trials]
+
+
+def test_what_is_tuned_for_a_pair_is_asked_beside_the_default_and_for_no_other_pair(
+    kdbench_plan: Planned,
+) -> None:
+    pairs = [TUNED, "resnet8:resnet8[width=0.5]"]
+    by_pair = {TUNED: {"dkd": {"beta": 2.0}, "kd+at": {"at.weight": 10.0}}}
+    made = kdbench_plan(methods=["kd", "dkd", "kd+at"], pairs=pairs, by_pair=by_pair)
+    plain = [("kd", "paper"), ("dkd", "paper"), ("kd+at", "paper")]
+    tuned = [("dkd[beta=2.0]", "tuned per pair"), ("kd+at[weight=10.0]", "tuned per pair")]
+    assert asked(made) == [*plain[:2], tuned[0], plain[2], tuned[1], *plain]
+    assert made.trials[2].question.hyperparameters["beta"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("methods", "beta", "said"),
+    [
+        (["dkd"], 8.0, [("dkd", "paper")]),
+        (["dkd[beta=3]"], 2.0, [("dkd[beta=3]", "set by hand")]),
+        (["dkd", "dkd[beta=2]"], 2.0, [("dkd", "paper"), ("dkd[beta=2.0]", "tuned per pair")]),
+    ],
+)  # fmt: skip
+def test_equal_questions_stay_one_and_what_is_set_by_hand_stays_as_it_is(
+    methods: list[str], beta: float, said: list[tuple[str, str]], kdbench_plan: Planned
+) -> None:
+    by_pair = {TUNED: {"dkd": {"beta": beta}}}
+    assert asked(kdbench_plan(methods=methods, by_pair=by_pair)) == said
+
+
+def test_a_quiz_split_tuned_for_a_pair_is_a_cohort_of_its_own_with_the_baselines(
+    kdbench_plan: Planned,
+) -> None:
+    by_pair = {TUNED: {"metadistil": {"quiz": 0.25}, "kd": {"alpha": 0.5}}}
+    plain, tuned = kdbench_plan(methods=["metadistil"], by_pair=by_pair).cohorts
+    assert (plain.quiz, tuned.quiz) == (0.1, 0.25)
+    assert [str(t.spec) for t in tuned.trials] == ["scratch", "kd", "metadistil[quiz=0.25]"]
+
+
+def test_an_unknown_option_of_a_pair_is_told(kdbench_plan: Planned) -> None:
+    with pytest.raises(UsageError, match="did you mean 'temperature'"):
+        kdbench_plan(methods=["kd"], by_pair={TUNED: {"kd": {"temprature": 2}}})
+
+
 # States -----------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kdbench.errors import UsageError
-from kdbench.record import Spec
+from kdbench.record import Pair, Spec
 from kdbench.suite import Suite, load, names
 
 WHOLE = """
@@ -149,6 +149,82 @@ def test_a_file_that_is_not_there_or_no_text_is_told_so(tmp_path: Path, write: A
     assert "no suite" in refused(str(tmp_path / "none.toml"))
     Path(write("")).write_bytes(b'name = "\xff"')
     assert "mine.toml is not TOML" in refused(str(tmp_path / "mine.toml"))
+
+
+# by pair ----------------------------------------------------------------------------------------
+
+PAIR = "resnet8:resnet8[ width=.5 ]"
+BY_PAIR = f"""
+[methods.by_pair."{PAIR}"]
+kd = {{ alpha = 0.5 }}
+"kd+at" = {{ at.weight = 10.0, kd.alpha = 1.0 }}
+"""
+SUMS = WHOLE.replace('"kd"]', '"kd", "kd+at", "dkd[beta=2]"]')
+
+
+def test_a_pair_s_settings_lie_on_top_of_the_suite_s_for_that_pair_alone(write: Any) -> None:
+    suite = load(write(SUMS + BY_PAIR))
+    pair, other = map(Pair.parse, suite.axes.pairs)
+    kd, both = Spec.parse("kd"), Spec.parse("kd+at")
+    assert suite.tuned(kd, pair) == Spec.parse("kd[alpha=0.5,temperature=2]")
+    assert suite.tuned(both, pair) == Spec.parse("kd[alpha=1,temperature=2]+at[weight=10]")
+    assert suite.tuned(kd, other) is None
+    assert suite.tuned(Spec("scratch"), pair) is None
+    assert suite.method(kd) == (Spec.parse("kd[temperature=2.0]"), "tuned, 5 tries")
+
+
+def test_a_method_with_options_of_its_own_has_no_settings_of_a_pair(write: Any) -> None:
+    suite = load(write(SUMS + BY_PAIR))
+    assert suite.tuned(Spec.parse("kd[temperature=3]"), Pair.parse(PAIR)) is None
+
+
+def test_a_pair_s_settings_outlive_a_selection_and_are_extended_pair_by_pair(write: Any) -> None:
+    suite = load(write(SUMS + BY_PAIR))
+    assert suite.select(methods=["kd"], pairs=["resnet8:resnet8"]).by_pair == suite.by_pair
+    own = '[methods.by_pair."resnet8:resnet8[width=0.5]"]\nkd = { temperature = 3.0 }\n'
+    child = load(write(f'extends = "mine.toml"\nname = "child"\n{own}', "child.toml"))
+    tuned = child.tuned(Spec("kd"), Pair.parse(PAIR))
+    assert tuned == Spec.parse("kd[alpha=0.5,temperature=3]")
+    few = 'extends = "mine.toml"\nname = "few"\n[axes]\nmethods = ["scratch"]\n[methods]\n'
+    assert load(write(few, "few.toml")).by_pair == suite.by_pair
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("kd = {", "kdd = {", ("sets 'kdd'", "axes.methods does not name it", "mean 'kd'?")),
+        ("kd = {", "dkd = {", ("sets 'dkd'", "does not name it without options")),
+        ("kd = {", "'kd[temperature=2]' = {", ("a name was expected", "write kd = { ... }")),
+        ("kd = {", "kd = 3 #", ("'methods.by_pair.resnet8:resnet8[ width=.5 ].kd'", "line 33")),
+        ("alpha = 0.5", "alpha = {}", ("sets 'kd'", "{} is not an option value")),
+        ("at.weight", "att.weight", ("option 'att.weight'", "did you mean 'at'?")),
+        ("at.weight", "weight", ("option 'weight'", "MEMBER.OPTION", "known: kd, at")),
+        ("width=.5", "width=.25", ("for 'resnet8:resnet8[ width=.25 ]'", "axes.pairs does not",
+                                   "did you mean 'resnet8:resnet8[width=0.5]'?")),
+        ("resnet8:", "resnet8-", ("is not a pair",)),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_pair_s_settings_is_told(
+    old: str, new: str, said: tuple[str, ...], write: Any
+) -> None:
+    assert BY_PAIR.count(old) == 1
+    message = refused(write(SUMS + BY_PAIR.replace(old, new)))
+    assert len(message.splitlines()) <= 3
+    for part in said:
+        assert part in message, message
+
+
+def test_every_setting_of_a_pair_in_a_shipped_suite_is_one_of_its_method(
+    kdbench_registry: Any,
+) -> None:
+    tuned = [
+        suite.tuned(Spec.parse(method), Pair.parse(pair))
+        for suite in map(load, names())
+        for pair, table in suite.by_pair.items()
+        for method in table
+    ]
+    assert tuned
+    assert len(kdbench_registry.methods(tuned)) == len(set(tuned))  # an unknown option raises
 
 
 # extends ----------------------------------------------------------------------------------------
