@@ -45,8 +45,8 @@ def check(
 
     registry, names = select(methods, plugins_dir, no_plugin)
     specs = [Spec.parse(name) for name in names]
-    registry.methods(specs)  # an unknown option, or an impossible value, is said at once
-    sources = [registry.entry("method", spec.name).source for spec in specs]
+    facts = registry.methods(specs)  # an unknown option, or an impossible value, is said at once
+    sources = [facts[spec].sources for spec in specs]
     found = {}
     with ThreadPoolExecutor(min(len(specs), cores())) as pool:
         for spec, one in zip(specs, pool.map(_examined, specs, sources), strict=True):
@@ -62,13 +62,13 @@ def check(
     return int(ExitCode.CHECK_FAILED if failed else ExitCode.OK)
 
 
-def _examined(spec: "Spec", source: "Source") -> "list[Finding]":
+def _examined(spec: "Spec", sources: "Sequence[Source]") -> "list[Finding]":
     """What is found of one method, by a child process that is started again after it died."""
     from kdbench.registry.process import Child, Died, Raised
     from kdbench.testing.finding import Finding, findings
 
-    written = {"name": spec.name, "options": dict(spec.options)}
-    question = {"do": "check", "source": vars(source), "spec": written}
+    places = [vars(source) for source in sources]
+    question = {"do": "check", "source": places[0], "sources": places, "spec": str(spec)}
     with Child("kdbench.testing.child") as child:
         promises = child.ask({"do": "promises"}, None)
 

@@ -26,6 +26,8 @@ class CLASS(Method):
     Attributes:
         temperature: What both networks' logits are divided by, above 0.
         alpha: Weight of the soft term, in [0, 1].
+
+    *Differs from the reference:* nothing known.
     """
 
     family: ClassVar[Family] = "logits"

@@ -1,12 +1,13 @@
 """The child process that checks methods: one contract a question, so that a crash costs only it."""
 
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
-from kdbench.api import Method
-from kdbench.registry import Source, build, load
-from kdbench.registry.child import answer_all, spec_of
+from kdbench.record import Spec
+from kdbench.registry import Source
+from kdbench.registry.child import answer_all
 from kdbench.testing.examination import PROMISES, observe
+from kdbench.train import assemble
 
 
 def main() -> None:
@@ -19,6 +20,6 @@ def _check(question: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(1)
-    source, spec = Source(**question["source"]), spec_of(question["spec"])
-    method = cast(Method, build(load(source)["method", spec.name], spec))
+    sources = [Source(**source) for source in question["sources"]]
+    method = assemble(Spec.parse(question["spec"]), sources)
     return asdict(observe(method, question["contract"]))

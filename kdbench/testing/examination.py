@@ -8,6 +8,7 @@ from pathlib import Path
 from kdbench.api import Method
 from kdbench.errors import KDBenchError, Unsupported
 from kdbench.testing.contracts import CONTRACTS, Contract
+from kdbench.testing.contracts.facts import members
 from kdbench.testing.finding import Finding, State, findings
 
 
@@ -49,10 +50,10 @@ def observe(method: Method, name: str) -> Finding:
 
 def place(error: BaseException, method: Method) -> str:
     """File and line: of the innermost frame beside the method's module, or else of its `loss`."""
-    home = Path(inspect.getfile(type(method)))
+    homes = {Path(inspect.getfile(type(member))).parent for member in members(method)}
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).parent == home.parent]
+    own = [frame for frame in frames if Path(frame.filename).parent in homes]
     if own:
         return f"{own[-1].filename}:{own[-1].lineno}"
-    code = type(method).loss.__code__
+    code = type(members(method)[0]).loss.__code__
     return f"{code.co_filename}:{code.co_firstlineno}"

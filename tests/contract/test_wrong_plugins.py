@@ -364,7 +364,7 @@ WRONG = {
     Crowded: "losses are finite scalars",
     Overflowing: "extreme logits stay finite",
     Rooted: "extreme logits stay finite",
-    Credulous: "hard is the labels cross entropy",
+    Credulous: "hard is cross entropy with labels",
     Synchronous: "loss waits for no device",
     Masked: "loss waits for no device",
     Addressed: "images may be contiguous",

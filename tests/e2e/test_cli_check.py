@@ -57,6 +57,20 @@ def test_a_method_that_keeps_every_contract_is_told_so_and_what_was_not_checked(
     ] == ["learns", "paper", "GPU"]
 
 
+def test_the_file_that_kdbench_new_writes_keeps_every_contract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "method", "fresh"]) == ExitCode.OK
+    assert main(["check", "./fresh.py"]) == ExitCode.OK
+
+
+def test_a_sum_of_methods_is_checked_like_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "kd+fitnet[weight=10]", "--json"]) == ExitCode.OK
+    methods = json.loads(capsys.readouterr().out)["data"]["methods"]
+    assert {one["state"] for one in methods["kd+fitnet[weight=10]"]} == {"ok"}
+
+
 def test_a_plugin_that_dies_fails_that_contract_alone_and_the_command_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

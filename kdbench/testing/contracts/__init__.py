@@ -12,7 +12,7 @@ from kdbench.testing.contracts.facts import (
 )
 from kdbench.testing.contracts.losses import (
     extreme_logits_stay_finite,
-    hard_is_the_labels_cross_entropy,
+    hard_is_cross_entropy_with_labels,
     images_may_be_contiguous,
     loss_waits_for_no_device,
     losses_are_finite_scalars,
@@ -42,7 +42,7 @@ CONTRACTS: tuple[Contract, ...] = (
     state_is_the_method_s_own,
     losses_are_finite_scalars,
     extreme_logits_stay_finite,
-    hard_is_the_labels_cross_entropy,
+    hard_is_cross_entropy_with_labels,
     loss_waits_for_no_device,
     images_may_be_contiguous,
     gradients_reach_what_is_trained,

@@ -3,13 +3,23 @@
 from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any, get_args
 
-from kdbench.api import ContractError, Family, Method, Needs, Paper, Stage
+from kdbench.api import ContractError, Family, Method, Needs, Paper, Stage, Sum
 from kdbench.registry.facts import describe
 from kdbench.testing.bench import Bench
 
 
 def docstring_says_every_option(method: Method) -> None:
     """A docstring of its own says every option and, with a paper, what differs from it."""
+    for member in members(method):
+        _documented(member)
+
+
+def members(method: Method) -> tuple[Method, ...]:
+    """The members of a sum, or the method alone."""
+    return method.members if isinstance(method, Sum) else (method,)
+
+
+def _documented(method: Method) -> None:
     kind = type(method).__name__
     facts = describe("method", kind, method)
     if not facts["summary"]:
@@ -104,16 +114,17 @@ def _facts(method: Method) -> None:
 def extra_says_what_is_thrown_away(method: Method) -> None:
     """`extra` has words exactly where weights are trained beside the student."""
     weights = sum(weight.numel() for weight in Bench(method).runner.extra_weights)
+    said = "; ".join(filter(None, (member.extra for member in members(method))))
     kind = type(method).__name__
-    if weights and not method.extra:
+    if weights and not said:
         raise ContractError(
             f"{kind}.extra is empty",
             f"{weights} weights are trained beside the student",
             "say in words what they are",
         )
-    if method.extra and not weights:
+    if said and not weights:
         raise ContractError(
-            f"{kind}.extra says {method.extra!r}",
+            f"{kind}.extra says {said!r}",
             "no weight is trained beside the student",
             'set it to ""',
         )

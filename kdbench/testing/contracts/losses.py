@@ -89,7 +89,7 @@ def images_may_be_contiguous(method: Method) -> None:
                 )
 
 
-def hard_is_the_labels_cross_entropy(method: Method) -> None:
+def hard_is_cross_entropy_with_labels(method: Method) -> None:
     """The term `hard`, where there is one, is a weight times the labelled rows' cross-entropy."""
 
     def half(batch: Batch) -> Batch:
