@@ -1,6 +1,6 @@
 """A tiny transfer set, a teacher and a student, set up by the very code that sets up a trial's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,9 +8,9 @@ from typing import Any, Literal, cast
 
 import timm
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from kdbench.api import Batch, Losses, Method, Outputs, Unsupported
+from kdbench.api import Batch, Method, Outputs, Unsupported
 from kdbench.cohort import Workbench
 from kdbench.cohort.rig import Rig
 from kdbench.data import Split, Splits
@@ -19,8 +19,8 @@ from kdbench.plan import Cohort, TeacherJob
 from kdbench.record import Evaluation, Pair, Spec, Store, TrainingProtocol
 from kdbench.registry import DataFacts, Source, load, scan
 from kdbench.teacher import Teacher
+from kdbench.testing.watched import Watched
 from kdbench.train import Step, guarded, lockstep, seed_torch
-from kdbench.train.contract import total_loss
 
 CPU = torch.device("cpu")
 _NOBODY = Source("bench", "file", "", "", "", "", "")
@@ -145,7 +145,7 @@ class Bench:
         batch: Callable[[Batch], Batch] = lambda batch: batch,
         outputs: Callable[[Outputs], Outputs] = lambda outputs: outputs,
         teacher: Callable[[Outputs], Outputs] = lambda outputs: outputs,
-    ) -> "Watched":
+    ) -> Watched:
         """What the method did in one step on the first rows, in the middle of this stage.
 
         Args:
@@ -164,7 +164,7 @@ class Bench:
         runner.student.train()
         runner.modules.train()
         seed_torch(CPU, runner.seed, "step", runner.done)
-        watched = Watched(self, shared.seen(stage, runner.needs.second), outputs, teacher)
+        watched = Watched(self.runner, shared.seen(stage, runner.needs.second), outputs, teacher)
         with guarded("step()"):
             watched.returned = self.method.step(watched, watched.batch, runner.state)
         return watched
@@ -178,58 +178,6 @@ class Bench:
     def stages(self) -> range:
         """Indices of the method's stages."""
         return range(len(self.runner.stages))
-
-
-class Watched:
-    """The loop of one runner, as a method's `step` sees it; keeps what is asked of it.
-
-    Attributes:
-        batch: What the step is called with.
-        heard: What student and teacher said last, or None.
-        losses: All terms whose gradients were asked for, with their graph.
-        found: Gradients of student and state, a row for every time they were asked for.
-        returned: What the step gave.
-    """
-
-    def __init__(
-        self,
-        bench: Bench,
-        batch: Batch,
-        outputs: Callable[[Outputs], Outputs],
-        teacher: Callable[[Outputs], Outputs],
-    ) -> None:
-        self._runner, self._outputs, self._teacher = bench.runner, outputs, teacher
-        self.batch = batch
-        self.heard: tuple[Outputs, Outputs] | None = None
-        self.losses: dict[str, Tensor] = {}
-        self.found: list[Sequence[Tensor | None]] = []
-        self.returned: Losses = {}
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the loop has
-        return getattr(self._runner, name)
-
-    @property
-    def total(self) -> Tensor:
-        """The sum of all terms."""
-        return total_loss(self.losses)
-
-    def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
-        """As the loop's, but for the changes that were asked for."""
-        student, teacher = self._runner.forward(batch)
-        self.heard = self._outputs(student), self._teacher(teacher)
-        return self.heard
-
-    def gradients(self, losses: Losses, *, keep_graph: bool = False) -> Sequence[Tensor | None]:
-        """As the loop's; the graph is kept."""
-        found = self._runner.gradients(losses, keep_graph=True)
-        self.losses |= losses
-        self.found.append(found)
-        return found
-
-    def descend(self, losses: Losses) -> Losses:
-        """As the loop's."""
-        self._runner.update(self.gradients(losses))
-        return losses
 
 
 def register(*networks: Spec) -> None:

@@ -19,15 +19,17 @@ from kdbench.testing.contracts.losses import (
 )
 from kdbench.testing.contracts.training import (
     deployed_says_finite_logits,
-    extra_weights_are_trained_and_kept,
     global_state_stays_as_it_was,
-    gradients_reach_what_is_trained,
     ragged_last_batch_goes_through,
     state_is_the_method_s_own,
     teacher_and_batch_stay_as_they_were,
-    teacher_gets_no_gradient,
     training_goes_through,
     two_runs_have_the_same_bits,
+)
+from kdbench.testing.contracts.weights import (
+    extra_weights_are_trained_and_kept,
+    gradients_reach_what_is_trained,
+    teacher_gets_no_gradient,
 )
 
 __all__ = ["CONTRACTS", "Contract"]

@@ -10,8 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdbench.api import Batch, ContractError, Method, Outputs, Unsupported
 from kdbench.functional import cross_entropy
-from kdbench.testing.bench import Bench, Watched
+from kdbench.testing.bench import Bench
 from kdbench.testing.contracts.cases import reasoned
+from kdbench.testing.watched import Watched
 
 LONG = 1000
 """Steps enough for every stage to have a middle."""
