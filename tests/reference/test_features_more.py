@@ -302,9 +302,9 @@ def test_mgd_generation_term_is_the_papers_formula() -> None:
         total += ((made - t.hints[0].numpy()[b]) ** 2).sum() / 3
 
     torch.manual_seed(0)
-    found = MGD(weight=2.0).loss(s, t, batch, state)["generation"]
+    found = MGD(weight=2.0, ratio=0.5).loss(s, t, batch, state)["generation"]
     assert found.item() == pytest.approx(2 * total, rel=1e-9)
-    check_slopes(MGD(weight=1.0), s, t, batch, state)
+    check_slopes(MGD(weight=1.0, ratio=0.5), s, t, batch, state)
 
 
 # All methods, between networks of any kind -------------------------------------------------------
