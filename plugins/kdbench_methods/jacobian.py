@@ -68,7 +68,7 @@ class Jacobian(Method):
     derivative.
     """
 
-    family: ClassVar[Family] = "features"
+    family: ClassVar[Family] = "function"
     paper: ClassVar[Paper] = Paper(
         authors="Suraj Srinivas and François Fleuret",
         title="Knowledge Transfer with Jacobian Matching",

@@ -85,7 +85,7 @@ def norms_gap(
 @final
 @dataclass(frozen=True)
 class LONDON(Method):
-    """Cross-entropy + OFD's term + lipschitz · squared differences of blocks' spectral norms.
+    """Cross-entropy + lipschitz · squared gaps of blocks' spectral norms + features · OFD's term.
 
     From each preact to the next, a row's transmitting matrix stands for the block between them; its
     largest singular value, by power iteration from the same vector for both networks, for the
@@ -95,7 +95,7 @@ class LONDON(Method):
 
     Attributes:
         lipschitz: Weight of the spectral norms' term, in [0, inf).
-        features: Weight of OFD's term, in [0, inf); 0 leaves it out.
+        features: Weight of OFD's term, in [0, inf); 0, as in `london_alone`, leaves it out.
         iterations: Of the power method, an integer in [1, inf).
         start: Its first vector: "random" in (0, 1), of each row and step, or "ones".
         authors: Whether the map that leaves a block is the student's own, as in the authors' code,
@@ -106,12 +106,14 @@ class LONDON(Method):
         arXiv:2108.12905, section 3. Weights, iterations and start are those of the authors' code
         for CIFAR-100, its third pair (0.25 / 200); for ImageNet it has 5 iterations from ones.
 
-    *Differs from the reference:* both maps of a pair are connected. In some pairs the authors
-    change the weight after 60 % of the training. Power iteration ends below the norm where the
-    largest singular values are close, for both networks.
+    *Differs from the reference:* both maps of a pair are connected. Both networks start from one
+    vector, where the code draws one for each. In some pairs the authors change the weight after
+    60 % of the training. Power iteration ends below the norm where the largest singular values are
+    close, for both networks. The authors train for 200 epochs at a rate of 0.1, which is the
+    protocol's business here.
     """
 
-    family: ClassVar[Family] = "features"
+    family: ClassVar[Family] = "function"
     paper: ClassVar[Paper] = Paper(
         authors="Yuzhang Shang and Bin Duan and Ziliang Zong and Liqiang Nie and Yan Yan",
         title="Lipschitz Continuity Guided Knowledge Distillation",
