@@ -60,7 +60,8 @@ class AB(Method):
     *Differs from the reference:* the weights of the hints and the constant are the code's, not the
     paper's. The connector is a 1x1 convolution with batch norm, with pooling or interpolation
     where sizes differ; it is left out where shapes are equal, as the field does and the paper does
-    not. The initial stage is a share of the one budget instead of epochs before it.
+    not. The initial stage is a share of the one budget instead of epochs before it, and its
+    learning rate follows the schedule instead of being constant.
     """
 
     family: ClassVar[Family] = "features"

@@ -61,7 +61,8 @@ class FSP(Method):
     *Differs from the reference:* the paper asks for equal channels; the connector is an addition,
     and absent where they are equal. Mean over entries instead of their sum, average instead of max
     pooling, as the field has them. The flow starts at the first stage's hint, not at the stem's.
-    The initial stage is a share of the one budget.
+    The initial stage is a share of the one budget, and its learning rate follows the schedule
+    instead of being constant.
     """
 
     family: ClassVar[Family] = "features"

@@ -51,8 +51,9 @@ class FT(Method):
         (Tian, Krishnan, Isola. Contrastive Representation Distillation. 2020, arXiv:1910.10699).
 
     *Differs from the reference:* a mean over rows and entries, where the paper has the norm of the
-    whole difference. The paraphraser has no batch norm, as in the field's code, and learns at the
-    protocol's rate, within the one budget.
+    whole difference. The paraphraser has no batch norm, as in the field's code, and learns within
+    the one budget, at the protocol's rate and by its schedule; the field's code has a constant 0.01
+    for most networks.
     """
 
     family: ClassVar[Family] = "features"

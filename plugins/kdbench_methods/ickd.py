@@ -32,7 +32,8 @@ class ICKD(Method):
         Distillation. 2021, arXiv:2202.03680, section 3.
 
     *Differs from the reference:* as the paper says, and unlike the authors' code, the student's
-    channels are embedded (1x1 convolution, batch norm) only where the teacher has another number.
+    channels are embedded (1x1 convolution, batch norm) only where the teacher has another number;
+    the convolution starts as all connectors do, not as torch has it.
     The last hint alone is matched, as in the authors' code for CIFAR-100.
     """
 

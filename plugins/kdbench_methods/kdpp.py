@@ -71,7 +71,8 @@ class KDpp(Method):
 
     *Differs from the reference:* the warm-up rises with every step, not every epoch. Any pair of
     different widths has the authors' connector (batch norm, dropout, linear), which they have for
-    networks that they name.
+    networks that they name. They train at a rate of 0.1 with Nesterov's momentum, which is the
+    protocol's business here, and set both weights for every pair.
     """
 
     family: ClassVar[Family] = "features"

@@ -91,7 +91,8 @@ class ReviewKD(Method):
 
     Reference:
         Chen, Liu, Zhao, Jia. Distilling Knowledge via Knowledge Review. 2021, arXiv:2104.09044,
-        section 3. The weight is the authors' for resnet32x4 and resnet8x4.
+        section 3. The weight is the authors' for resnet32x4 and resnet8x4; they set it for every
+        pair, from 0.6 to 8.
 
     *Differs from the reference:* the paper gives no weights of the sizes; the authors' code,
     followed here, halves them in the order in which they are used and divides by their sum. Sizes

@@ -38,7 +38,8 @@ class SRRL(Method):
 
     Reference:
         Yang, Martinez, Bulat, Tzimiropoulos. Knowledge distillation via softmax regression
-        representation learning. ICLR 2021, section 3. Weights are those of the authors' code.
+        representation learning. ICLR 2021, section 3. Weights are those of the authors' code,
+        which is for ImageNet.
 
     *Differs from the reference:* the connector (1x1 convolution, batch norm, ReLU) reads the pooled
     features, not the map before them, so that networks that pool by a class token have it, too;
