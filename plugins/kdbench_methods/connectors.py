@@ -35,3 +35,19 @@ def projector(channels: int, wanted: int) -> nn.Sequential:
     convolution = nn.Conv2d(channels, wanted, 1, bias=False)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     return nn.Sequential(convolution, nn.BatchNorm2d(wanted))
+
+
+def fitted(student: Hint, teacher: Hint) -> nn.Module:
+    """A `projector` to the teacher's channels; nothing where they are the student's."""
+    if student.channels == teacher.channels:
+        return nn.Identity()
+    return projector(student.channels, teacher.channels)
+
+
+def bottleneck(channels: int, middle: int, wanted: int) -> nn.Sequential:
+    """1x1, 3x3 and 1x1 convolution without bias; batch norm and ReLU after the first two."""
+    return nn.Sequential(
+        nn.Conv2d(channels, middle, 1, bias=False), nn.BatchNorm2d(middle), nn.ReLU(),
+        nn.Conv2d(middle, middle, 3, padding=1, bias=False), nn.BatchNorm2d(middle), nn.ReLU(),
+        nn.Conv2d(middle, wanted, 1, bias=False),
+    )  # fmt: skip

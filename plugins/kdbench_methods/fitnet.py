@@ -21,6 +21,7 @@ from kdbench.api import (
     hookimpl,
 )
 from kdbench.functional import cross_entropy, widened
+from kdbench_methods.connectors import Resize
 from kdbench_methods.ranges import check_ranges
 
 
@@ -35,10 +36,8 @@ def regressor(student: Hint, teacher: Hint) -> nn.Sequential:
         fit = (nn.ConvTranspose2d(*widths, 4, stride=2, padding=1),)
     elif all(t <= s < 2 * t for s, t in zip(ours, theirs, strict=True)):
         fit = (nn.Conv2d(*widths, (1 + ours[0] - theirs[0], 1 + ours[1] - theirs[1])),)
-    elif all(s >= t for s, t in zip(ours, theirs, strict=True)):
-        fit = (nn.AdaptiveAvgPool2d(theirs), nn.Conv2d(*widths, 1))
     else:
-        fit = (nn.Conv2d(*widths, 1), nn.Upsample(theirs, mode="bilinear"))
+        fit = (Resize(*theirs), nn.Conv2d(*widths, 1))
     return nn.Sequential(
         *fit, nn.BatchNorm2d(teacher.channels), *([nn.ReLU()] if teacher.kind == "map" else [])
     )

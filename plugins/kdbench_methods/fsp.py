@@ -23,7 +23,7 @@ from kdbench.api import (
     hookimpl,
 )
 from kdbench.functional import cross_entropy, pooled_alike, widened
-from kdbench_methods.connectors import projector
+from kdbench_methods.connectors import fitted
 from kdbench_methods.ranges import check_ranges
 
 
@@ -95,11 +95,7 @@ class FSP(Method):
                 "a flow matrix is the product of two consecutive hints",
                 "name a pair whose networks both have two stages",
             )
-        widths = [
-            (s.channels, t.channels)
-            for s, t in zip(setup.student.hints, setup.teacher.hints, strict=True)
-        ]
-        return [nn.Identity() if s == t else projector(s, t) for s, t in widths]
+        return [fitted(s, t) for s, t in zip(setup.student.hints, setup.teacher.hints, strict=True)]
 
     def initial(
         self, student: Outputs, teacher: Outputs, batch: Batch, state: list[nn.Module]

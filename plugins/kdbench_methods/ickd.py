@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdbench.api import Batch, Family, Losses, Method, Needs, Outputs, Paper, Setup, hookimpl
 from kdbench.functional import cross_entropy, widened
-from kdbench_methods.connectors import projector
+from kdbench_methods.connectors import fitted
 from kdbench_methods.ranges import check_ranges
 
 
@@ -57,10 +57,7 @@ class ICKD(Method):
         return Needs(hints=True)
 
     def init(self, setup: Setup) -> nn.Module:
-        widths = setup.student.hints[-1].channels, setup.teacher.hints[-1].channels
-        if widths[0] == widths[1]:
-            return nn.Identity()
-        return projector(*widths)
+        return fitted(setup.student.hints[-1], setup.teacher.hints[-1])
 
     def correlations(self, hint: Tensor) -> Tensor:
         """Of every two channels of a row, scaled so that squared differences are summed."""

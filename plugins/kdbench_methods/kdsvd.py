@@ -23,7 +23,7 @@ from kdbench.api import (
     hookimpl,
 )
 from kdbench.functional import cross_entropy, unit_rows, widened
-from kdbench_methods.connectors import projector
+from kdbench_methods.connectors import fitted
 from kdbench_methods.ranges import check_ranges
 
 
@@ -146,10 +146,7 @@ class KDSVD(Method):
                 f"turns go from one hint to the next, for {self.count} directions",
                 "take networks of two strides or more, or kdsvd[count=1]",
             )
-        return nn.ModuleList(
-            nn.Identity() if s.channels == t.channels else projector(s.channels, t.channels)
-            for s, t in hints
-        )
+        return nn.ModuleList(fitted(s, t) for s, t in hints)
 
     def loss(
         self, student: Outputs, teacher: Outputs, batch: Batch, state: nn.ModuleList

@@ -1,7 +1,7 @@
 """Overhaul of feature distillation: preacts at a partial distance (Heo, arXiv:1904.01866)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypedDict, final
 
@@ -43,6 +43,25 @@ def margins_measured(setup: Setup) -> list[Float[Tensor, " channels"]]:
         new = [torch.stack([m.sum((0, 2, 3)), (m < 0).sum((0, 2, 3)).to(m)]) for m in low]
         sums = [old + more for old, more in zip(sums, new, strict=True)] if sums else new
     return [total / count.clamp(min=1) for total, count in sums]
+
+
+def partial_distance(
+    student: Sequence[Float[Tensor, "batch channels height width"]],
+    teacher: Sequence[Float[Tensor, "batch channels tall wide"]],
+    margins: Sequence[Float[Tensor, " channels"]],
+) -> Float[Tensor, ""]:
+    """Squared distance to the teacher's preacts raised to a margin, 0 where student <= it <= 0.
+
+    A hint's is a sum over channels and places, a mean over rows; the last hint weighs 1, each one
+    before it half the next. Of two maps the larger is average-pooled to the smaller.
+    """
+    total = student[0].new_zeros(())
+    for s, t, margin in zip(student, teacher, margins, strict=True):
+        ours, theirs = pooled_alike(s, t)
+        target = torch.maximum(theirs, margin.to(theirs)[:, None, None])
+        counts = (ours > target) | (target > 0)
+        total = total / 2 + ((ours - target).square() * counts).sum() / len(ours)
+    return total
 
 
 @final
@@ -104,15 +123,10 @@ class OFD(Method):
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: State) -> Losses:
         hard = cross_entropy(student.logits, batch.target, batch.labelled)
-        total = hard.new_zeros(())
-        for s, t, connect, margin in zip(
-            student.preacts, teacher.preacts, state["connectors"], state["margins"], strict=True
-        ):
-            ours, theirs = pooled_alike(connect(widened(s)), t.detach())
-            target = torch.maximum(theirs, margin.to(theirs)[:, None, None])
-            counts = (ours > target) | (target > 0)
-            total = total / 2 + ((ours - target).square() * counts).sum() / len(ours)
-        return {"hard": hard, "preacts": self.weight * total}
+        pairs = zip(state["connectors"], student.preacts, strict=True)
+        ours = [connect(widened(map_)) for connect, map_ in pairs]
+        gap = partial_distance(ours, teacher.detach().preacts, state["margins"])
+        return {"hard": hard, "preacts": self.weight * gap}
 
 
 @hookimpl

@@ -22,21 +22,13 @@ from kdbench.api import (
     hookimpl,
 )
 from kdbench.functional import cross_entropy, pooled_alike, softened_kl, widened
+from kdbench_methods.connectors import bottleneck
 from kdbench_methods.ranges import check_ranges
 
 
 def _embedding(rows: int) -> nn.Sequential:
     width = max(1, rows // 4)
     return nn.Sequential(nn.Linear(rows, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
-
-
-def _regressor(before: int, after: int) -> nn.Sequential:
-    middle = 2 * after
-    return nn.Sequential(
-        nn.Conv2d(before, middle, 1, bias=False), nn.BatchNorm2d(middle), nn.ReLU(),
-        nn.Conv2d(middle, middle, 3, padding=1, bias=False), nn.BatchNorm2d(middle), nn.ReLU(),
-        nn.Conv2d(middle, after, 1, bias=False),
-    )  # fmt: skip
 
 
 class CrossLayer(nn.Module):
@@ -54,7 +46,8 @@ class CrossLayer(nn.Module):
         self.queries = nn.ModuleList(_embedding(rows) for _ in students)
         self.keys = nn.ModuleList(_embedding(rows) for _ in teachers)
         self.regressors = nn.ModuleList(
-            nn.ModuleList(_regressor(s.channels, t.channels) for t in teachers) for s in students
+            nn.ModuleList(bottleneck(s.channels, 2 * t.channels, t.channels) for t in teachers)
+            for s in students
         )
 
     def similarities(

@@ -23,6 +23,7 @@ from kdbench.api import (
     hookimpl,
 )
 from kdbench.functional import pooled_alike, widened
+from kdbench_methods.connectors import bottleneck
 from kdbench_methods.ranges import check_ranges
 
 
@@ -121,13 +122,11 @@ class SimKD(Method):
         ours, theirs = setup.student.hints[-1], setup.teacher.hints[-1]
         size = min(ours.height, theirs.height), min(ours.width, theirs.width)
         width, middle = pooled.shape[1], max(1, pooled.shape[1] // self.factor)
-        layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(size)] if whole else []
-        for before, after, side in (
-            (ours.channels, middle, 1), (middle, middle, 3), (middle, width, 1)
-        ):  # fmt: skip
-            convolution = nn.Conv2d(before, after, side, padding=side // 2, bias=False)
-            layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
-        projector = nn.Sequential(*layers[: None if pooled.min() >= 0 else -1])
+        pool = [nn.AdaptiveAvgPool2d(size)] if whole else []
+        last = [nn.ReLU()] if pooled.min() >= 0 else []
+        projector = nn.Sequential(
+            *pool, *bottleneck(ours.channels, middle, width), nn.BatchNorm2d(width), *last
+        )
         classifier = copy.deepcopy(setup.teacher.classifier).requires_grad_(False)
         return Reuse(projector, classifier, whole=whole)
 
