@@ -26,7 +26,8 @@ class CC(Method):
     Taylor series exp(-2 gamma) · sum over p of (2 gamma · cosine)^p / p! is cut at an order.
 
     Attributes:
-        weight: Weight of the congruence term, in [0, inf); the default is the differences'.
+        weight: Weight of the congruence term, in [0, inf); the default is the differences', 100 is
+            what goes with the kernel where gamma and order are from.
         form: "differences" or "kernel".
         dim: Dimensions of the embeddings ("differences"), an integer in [1, inf).
         gamma: Of the kernel exp(-gamma · squared distance), in (0, inf).
