@@ -326,9 +326,7 @@ def test_saturated_narrow_outputs_of_a_ragged_batch_give_finite_float32_losses(
     name: str, dtype: torch.dtype, classes: int
 ) -> None:
     method = ALL[name]
-    state = state_of(method)
-    if isinstance(state, nn.Module):
-        state.to(torch.bfloat16 if dtype == torch.bfloat16 else dtype)
+    state = state_of(method)  # in float32, as the host keeps it
     student, teacher = (outputs(2, classes, seed, 1e3, dtype=dtype) for seed in (0, 1))
     for one in (student, teacher):
         one.logits.data.clamp_(-200, 200)
