@@ -6,10 +6,12 @@ under autocast too. Gradients reach every floating-point argument; detach what i
 
 from kdbench.functional.logits import (
     cross_entropy,
+    divergence,
     labelled_mean,
     of_class,
     rest_log_softmax,
     softened_kl,
+    warmed_up,
     widened,
 )
 from kdbench.functional.maps import attention, pooled_alike
@@ -19,6 +21,7 @@ __all__ = [
     "attention",
     "cosines",
     "cross_entropy",
+    "divergence",
     "labelled_mean",
     "of_class",
     "pooled_alike",
@@ -26,5 +29,6 @@ __all__ = [
     "softened_kl",
     "squared_distances",
     "unit_rows",
+    "warmed_up",
     "widened",
 ]

@@ -72,6 +72,28 @@ def softened_kl(
     return ((teacher.exp() * (teacher - student)).sum(-1, keepdim=True) * temperature**2).mean()
 
 
+def divergence(
+    student_logits: Float[Tensor, "batch classes"],
+    target: Float[Tensor, "batch classes"],
+    temperature: float = 1.0,
+) -> Float[Tensor, " batch"]:
+    """KL(target || student at this temperature) of each row, nats; no factor for the temperature.
+
+    Args:
+        student_logits: Unnormalised class scores; receive the gradient.
+        target: Probabilities; one of 0 adds nothing.
+        temperature: What the student's logits are divided by, above 0.
+
+    Example:
+        >>> import torch
+        >>> target = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+        >>> [round(row, 4) for row in divergence(torch.zeros(2, 2), target).tolist()]
+        [0.6931, 0.0]
+    """
+    guess = F.log_softmax(widened(student_logits) / temperature, dim=-1)
+    return F.kl_div(guess, target, reduction="none").sum(-1)
+
+
 def of_class(target: Int[Tensor, " batch"], classes: int) -> Bool[Tensor, "batch classes"]:
     """Which entry is that of the row's class; none in a row whose target is no class.
 
@@ -123,3 +145,18 @@ def labelled_mean(
         1.5
     """
     return values.masked_fill(~labelled, 0).sum() / labelled.sum().clamp(min=1)
+
+
+def warmed_up(progress: Float[Tensor, ""], share: float) -> Float[Tensor, ""]:
+    """Factor that grows linearly from 0 to 1 over the first share of the budget, then stays 1.
+
+    Args:
+        progress: Share of the budget spent, see `kdbench.api.Batch`.
+        share: In [0, 1]; 0 is 1 at once.
+
+    Example:
+        >>> import torch
+        >>> [warmed_up(torch.tensor(0.25), share).item() for share in (0.0, 0.2, 0.5)]
+        [1.0, 1.0, 0.5]
+    """
+    return (progress / share).clamp(max=1) if share else torch.ones_like(progress)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kdbench.api import Batch, Family, Losses, Method, Outputs, Paper, Setup, hookimpl
-from kdbench.functional import cross_entropy, softened_kl
+from kdbench.functional import cross_entropy, softened_kl, warmed_up
 from kdbench_methods.ranges import check_ranges
 
 
@@ -75,10 +75,7 @@ class CTKD(Method):
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: nn.Module) -> Losses:
         hard = cross_entropy(student.logits, batch.target, batch.labelled)
-        strength = torch.ones_like(batch.progress)
-        if self.warmup:
-            done = (batch.progress / self.warmup).clamp(max=1)
-            strength = (1 - torch.cos(math.pi * done)) / 2
+        strength = (1 - torch.cos(math.pi * warmed_up(batch.progress, self.warmup))) / 2
         temperature = self.lowest + self.span * state(strength).sigmoid()
         soft = softened_kl(student.logits, teacher.logits.detach(), temperature)
         return {"hard": (1 - self.alpha) * hard, "soft": self.alpha * soft}

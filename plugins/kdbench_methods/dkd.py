@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdbench.api import Batch, Family, Losses, Method, Outputs, Paper, hookimpl
-from kdbench.functional import cross_entropy, widened
+from kdbench.functional import cross_entropy, labelled_mean, of_class, warmed_up, widened
 from kdbench_methods.ranges import check_ranges
 
 
@@ -25,7 +25,7 @@ def decoupled_kl(
     Both from logsumexps. With two classes the rest is one class and the second part 0.
     """
     ours, theirs = widened(student_logits) / temperature, widened(teacher_logits) / temperature
-    chosen = target[:, None] == torch.arange(ours.shape[-1], device=ours.device)
+    chosen = of_class(target, ours.shape[-1])
     within_s, within_t = (
         z - z.masked_fill(chosen, -torch.inf).logsumexp(-1, keepdim=True) for z in (ours, theirs)
     )
@@ -83,15 +83,19 @@ class DKD(Method):
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: None) -> Losses:
         hard = cross_entropy(student.logits, batch.target, batch.labelled)
-        target = batch.target.masked_fill(~batch.labelled, 0)
-        which, rest = decoupled_kl(
-            student.logits, teacher.logits.detach(), target, self.temperature
-        )
-        rows = (self.alpha * which + self.beta * rest).masked_fill(~batch.labelled, 0)
-        decoupled = rows.sum() / batch.labelled.sum().clamp(min=1)
-        if self.warmup:
-            decoupled = decoupled * (batch.progress / self.warmup).clamp(max=1)
-        return {"hard": hard, "decoupled": decoupled}
+        return {"hard": hard, "decoupled": self.decoupled(student.logits, teacher.logits, batch)}
+
+    def decoupled(
+        self,
+        student: Float[Tensor, "batch classes"],
+        teacher: Float[Tensor, "batch classes"],
+        batch: Batch,
+    ) -> Float[Tensor, ""]:
+        """The decoupled term alone, weighted and warmed up, from both networks' logits."""
+        target = batch.target.masked_fill(~batch.labelled, 0)  # any class will do there
+        which, rest = decoupled_kl(student, teacher.detach(), target, self.temperature)
+        rows = self.alpha * which + self.beta * rest
+        return labelled_mean(rows, batch.labelled) * warmed_up(batch.progress, self.warmup)
 
 
 @hookimpl

@@ -1,7 +1,7 @@
 """Logit standardisation, with KD and with DKD (Sun et al. 2024, arXiv:2403.01427)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
@@ -41,13 +41,6 @@ def standardised(
     return centred / (deviation + 1e-7 if authors else deviation)
 
 
-def both(student: Outputs, teacher: Outputs, *, authors: bool) -> tuple[Outputs, Outputs]:
-    """Student and teacher with their logits standardised, the teacher's detached."""
-    ours = standardised(student.logits, authors=authors)
-    theirs = standardised(teacher.logits.detach(), authors=authors)
-    return replace(student, logits=ours), replace(teacher, logits=theirs)
-
-
 @final
 @dataclass(frozen=True)
 class LSKD(Method):
@@ -81,8 +74,10 @@ class LSKD(Method):
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: None) -> Losses:
         hard = cross_entropy(student.logits, batch.target, batch.labelled)
-        ours, theirs = both(student, teacher, authors=self.authors)
-        soft = softened_kl(ours.logits, theirs.logits, self.temperature)
+        ours, theirs = (
+            standardised(z, authors=self.authors) for z in (student.logits, teacher.logits.detach())
+        )
+        soft = softened_kl(ours, theirs, self.temperature)
         return {"hard": self.hard * hard, "soft": self.weight * soft}
 
 
@@ -97,14 +92,15 @@ class LSKD_DKD(Method):
         beta: Weight of the part within the rest, in [0, inf).
         weight: Factor of both, in [0, inf).
         warmup: Share of the budget until the term has its full weight, in [0, 1]; 0 is at once.
-        authors: As in LSKD.
+        authors: Whether to divide by the unbiased standard deviation + 1e-7, as the authors' code
+            does, not by the population's, as the paper has it.
 
     Reference:
         Sun, Ren, Li, Wang, Cao. Logit Standardization in Knowledge Distillation. 2024,
         arXiv:2403.01427, section 5 ("DKD + Ours"). Defaults are those of the authors' code for
-        CIFAR-100.
+        CIFAR-100; alpha, beta and warm-up are DKD's.
 
-    *Differs from the reference:* as LSKD and DKD do.
+    *Differs from the reference:* as `lskd` and `dkd` do.
     """
 
     family: ClassVar[Family] = "logits"
@@ -122,10 +118,11 @@ class LSKD_DKD(Method):
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: None) -> Losses:
         hard = cross_entropy(student.logits, batch.target, batch.labelled)
-        ours, theirs = both(student, teacher, authors=self.authors)
+        ours, theirs = (
+            standardised(z, authors=self.authors) for z in (student.logits, teacher.logits.detach())
+        )
         dkd = DKD(self.temperature, self.alpha, self.beta, self.warmup)
-        decoupled = dkd.loss(ours, theirs, batch, state)["decoupled"]
-        return {"hard": hard, "decoupled": self.weight * decoupled}
+        return {"hard": hard, "decoupled": self.weight * dkd.decoupled(ours, theirs, batch)}
 
 
 @hookimpl

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from kdbench.api import Batch, Method, Outputs, Port, Setup, Unsupported
 from kdbench_methods.label_smoothing import LabelSmoothing
 from kdbench_methods.nkd import NKD
-from kdbench_methods.tang import KDPt, KDPtSim, KDRel, KDSim, KDTopK, Partial
+from kdbench_methods.partial import Partial
+from kdbench_methods.tang import KDPt, KDPtSim, KDRel, KDSim, KDTopK
 from kdbench_methods.tfkd import TfKDReg, TfKDSelf
 
 Case = dict[str, Any]
