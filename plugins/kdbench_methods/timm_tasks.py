@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, ClassVar, Literal, final
@@ -19,15 +20,11 @@ from kdbench.api import (
     Setup,
     Unsupported,
     hookimpl,
-)
+)  # fmt: skip
 from kdbench.functional import cross_entropy, widened
 from kdbench_methods.ranges import check_ranges
 
 tasks: Any = importlib.import_module("timm.task") if find_spec("timm.task") else None
-
-TIMM = Paper(
-    authors="Ross Wightman", title="PyTorch Image Models", year=2019, doi="10.5281/zenodo.4414861"
-)
 
 
 class Said(nn.Module):
@@ -53,22 +50,23 @@ class Said(nn.Module):
         """Nothing: the two heads' answers are given apart anyway."""
 
 
-def _hard(logits: Tensor, target: Tensor) -> Tensor:
-    """The cross-entropy of the labelled rows; the others have class -1."""
-    return cross_entropy(logits, target.clamp(min=0), target >= 0)
-
-
-def _student(task: nn.Module, name: str = "trainable_module") -> Said:
-    found = task.get_submodule(name)
-    assert isinstance(found, Said)
-    return found
-
-
 @dataclass(frozen=True)
 class _Task(Method):
     """What the three have in common: a task of timm is the state."""
 
-    paper: ClassVar[Paper] = TIMM
+    family: ClassVar[Family] = "logits"
+    paper: ClassVar[Paper] = Paper(
+        authors="Ross Wightman",
+        title="PyTorch Image Models",
+        year=2019,
+        doi="10.5281/zenodo.4414861",
+    )
+    task: ClassVar[str]
+    """Its name in `timm.task`."""
+
+    named: ClassVar[tuple[str, str]] = ("hard", "soft")
+    """What its two terms are called here: that of the labels, that of the teacher."""
+
     weight: float = 1.0
     hard_weight: float = 1.0
 
@@ -77,10 +75,11 @@ class _Task(Method):
         if hasattr(self, "temperature"):
             check_ranges(self, temperature="(0, inf)")
 
-    def made(self, kind: str, **options: object) -> nn.Module:
-        """A task of timm between two networks that have said it all."""
-        task: nn.Module = getattr(tasks, kind)(
-            Said(), tasks.DistillationTeacher(Said()), criterion=_hard, verbose=False,
+    def made(self, **options: object) -> nn.Module:
+        """The task between two networks that have said it all."""
+        task: nn.Module = getattr(tasks, self.task)(
+            Said(), tasks.DistillationTeacher(Said()), verbose=False,
+            criterion=lambda z, target: cross_entropy(z, target, target >= 0),  # -1: no label
             task_loss_weight=self.hard_weight, distill_loss_weight=self.weight, **options,
         )  # fmt: skip
         # Nothing is normalised a second time, and timm's look at the two waits for the device.
@@ -88,21 +87,23 @@ class _Task(Method):
         return task
 
     def asked(
-        self, task: nn.Module, student: Said, teacher: Outputs, batch: Batch, *names: str
-    ) -> Losses:
-        """The task's two weighted terms by name: that of the labels, that of the teacher."""
-        judge = _student(task, "teacher.model")
-        try:
-            judge.logits, judge.pooled = (
-                widened(said.detach()) for said in (teacher.logits, teacher.pooled)
-            )
-            found = task(batch.inputs, batch.target.masked_fill(~batch.labelled, -1))
-        finally:
-            for network in (student, judge):  # let go of the graph
-                network.logits = network.pooled = None
-        soft = next(found[name] for name in ("kd_loss", "distill_loss") if name in found)
+        self, task: nn.Module, teacher: Outputs, batch: Batch, *logits: Tensor,
+        pooled: Tensor | None = None,
+    ) -> Losses:  # fmt: skip
+        """The task's two weighted terms, of a student with these logits, one or two heads'."""
+        parts: Any = task
+        judge, student = parts.teacher.model, parts.trainable_module
+        student = getattr(student, "student", student)  # beside a projection
+        teacher = teacher.detach()
+        judge.logits, judge.pooled = widened(teacher.logits), widened(teacher.pooled)
+        each = tuple(map(widened, logits))
+        student.logits, student.pooled = each if len(each) > 1 else each[0], pooled
+        found = task(batch.inputs, batch.target.masked_fill(~batch.labelled, -1))
+        for network in (student, judge):  # let go of the graph
+            network.logits = network.pooled = None
+        soft = found["kd_loss"] if "kd_loss" in found else found["distill_loss"]
         terms = self.hard_weight * found["task_loss"], self.weight * soft
-        return dict(zip(names, terms, strict=True))
+        return dict(zip(self.named, terms, strict=True))
 
 
 @final
@@ -124,16 +125,14 @@ class Logit(_Task):
     themselves. Rows without a label are left out of the cross-entropy.
     """
 
-    family: ClassVar[Family] = "logits"
+    task: ClassVar[str] = "LogitDistillationTask"
     temperature: float = 1.0
 
     def init(self, setup: Setup) -> nn.Module:
-        return self.made("LogitDistillationTask", temperature=self.temperature)
+        return self.made(temperature=self.temperature)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: nn.Module) -> Losses:
-        ours = _student(state)
-        ours.logits = widened(student.logits)
-        return self.asked(state, ours, teacher, batch, "hard", "soft")
+        return self.asked(state, teacher, batch, student.logits)
 
 
 @final
@@ -158,18 +157,17 @@ class Feature(_Task):
 
     family: ClassVar[Family] = "features"
     extra: ClassVar[str] = "a linear projection where the pooled widths differ"
+    task: ClassVar[str] = "FeatureDistillationTask"
+    named: ClassVar[tuple[str, str]] = ("hard", "feature")
 
     def init(self, setup: Setup) -> nn.Module:
         ours, theirs = setup.student.pooled_dim, setup.teacher.pooled_dim
-        widths = {"student_feature_dim": ours, "teacher_feature_dim": theirs}
-        return self.made("FeatureDistillationTask", **widths)
+        return self.made(student_feature_dim=ours, teacher_feature_dim=theirs)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: nn.Module) -> Losses:
-        ours = _student(state, "trainable_module.student")
         weights = [*state.parameters()]
-        ours.logits = widened(student.logits)
-        ours.pooled = student.pooled.to(weights[0].dtype) if weights else widened(student.pooled)
-        return self.asked(state, ours, teacher, batch, "hard", "feature")
+        pooled = student.pooled.to(weights[0].dtype) if weights else widened(student.pooled)
+        return self.asked(state, teacher, batch, student.logits, pooled=pooled)
 
 
 @final
@@ -177,8 +175,7 @@ class Feature(_Task):
 class Token(_Task):
     """timm's TokenDistillationTask: the distillation token's head learns from the teacher.
 
-    The class token's head learns from the labels. The deployed logits are the mean of both heads,
-    as timm has it.
+    The class token's head learns from the labels. As in timm, both heads' mean is deployed.
 
     Attributes:
         temperature: What logits are divided by where `kind` is "soft", in (0, inf).
@@ -196,7 +193,6 @@ class Token(_Task):
     *Differs from the reference:* as `timm_logit`.
     """
 
-    family: ClassVar[Family] = "logits"
     paper: ClassVar[Paper] = Paper(
         authors="Hugo Touvron and Matthieu Cord and Matthijs Douze and Francisco Massa and "
         "Alexandre Sablayrolles and Hervé Jégou",
@@ -205,41 +201,30 @@ class Token(_Task):
         venue="ICML",
         arxiv="2012.12877",
     )
+    task: ClassVar[str] = "TokenDistillationTask"
+    named: ClassVar[tuple[str, str]] = ("main", "token")
     temperature: float = 1.0
     kind: Literal["soft", "hard"] = "soft"
 
     def init(self, setup: Setup) -> nn.Module:
         heads(setup.student.model)
-        options = {"temperature": self.temperature, "distill_type": self.kind}
-        return self.made("TokenDistillationTask", **options)
+        return self.made(temperature=self.temperature, distill_type=self.kind)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: nn.Module) -> Losses:
         """The terms of a student whose two heads agree; `step` asks them apart."""
-        return self.terms(student.logits, student.logits, teacher, batch, state)
-
-    def terms(
-        self, main: Tensor, token: Tensor, teacher: Outputs, batch: Batch, state: nn.Module
-    ) -> Losses:
-        """The terms from the logits of the class token's and of the distillation token's head."""
-        ours = _student(state)
-        ours.logits = widened(main), widened(token)
-        return self.asked(state, ours, teacher, batch, "main", "token")
+        return self.asked(state, teacher, batch, student.logits, student.logits)
 
     def step(self, loop: Loop, batch: Batch, state: nn.Module) -> Losses:
-        heard: dict[nn.Module, Tensor] = {}
+        heard: dict[nn.Module, Any] = dict.fromkeys(heads(loop.student))
 
         def hear(head: nn.Module, inputs: object, logits: Tensor) -> None:
             heard[head] = logits
 
-        both = heads(loop.student)
-        handles = [head.register_forward_hook(hear) for head in both]
-        try:
+        with ExitStack() as hooks:
+            for head in heard:
+                hooks.enter_context(head.register_forward_hook(hear))
             _, teacher = loop.forward(batch)
-        finally:
-            for handle in handles:
-                handle.remove()
-        main, token = (heard[head] for head in both)
-        return loop.descend(self.terms(main, token, teacher, batch, state))
+        return loop.descend(self.asked(state, teacher, batch, *heard.values()))
 
 
 def heads(network: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -261,9 +246,5 @@ def heads(network: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 @hookimpl
 def kdbench_methods() -> Iterator[tuple[str, Method]]:
-    methods: dict[str, tuple[str, Method]] = {
-        "timm_logit": ("LogitDistillationTask", Logit()),
-        "timm_feature": ("FeatureDistillationTask", Feature()),
-        "timm_token": ("TokenDistillationTask", Token()),
-    }
-    yield from ((name, method) for name, (task, method) in methods.items() if hasattr(tasks, task))
+    found = {"timm_logit": Logit(), "timm_feature": Feature(), "timm_token": Token()}
+    yield from ((name, method) for name, method in found.items() if hasattr(tasks, method.task))

@@ -406,7 +406,7 @@ def test_timm_token_is_timm_s_task(kind: Any, make_batch: MakeBatch) -> None:
         distill_loss_weight=0.7, task_loss_weight=0.2, distill_type=kind,
     )  # fmt: skip
     expected = task(torch.zeros(7, 1, 2, 2), batch.target)
-    losses = method.terms(student.logits, token, teacher, batch, state)
+    losses = method.asked(state, teacher, batch, student.logits, token)
     check_equal(losses, expected["loss"], [student.logits, token])
 
 
