@@ -100,15 +100,12 @@ class DOT(Method):
     ) -> list[Tensor | None]:
         """The sum of both velocities after these gradients; None for a weight without part."""
         used = [i for i, gradient in enumerate(hard) if gradient is not None]
-        both = []
-        for gradients, change, velocities in zip((hard, soft), (-1, 1), state, strict=True):
+        both = [[velocities[i] for i in used] for velocities in state]
+        for mine, gradients, change in zip(both, (hard, soft), (-1, 1), strict=True):
             found = [g for g in gradients if g is not None]  # the logits alone lead to both terms
-            mine = [velocities[i] for i in used]
             torch._foreach_mul_(mine, self.momentum + change * self.delta)
             torch._foreach_add_(mine, found)
-            both.append(mine)
-        decay = [weights[i].detach() for i in used]
-        torch._foreach_add_(both[0], decay, alpha=self.weight_decay)
+        torch._foreach_add_(both[0], [weights[i] for i in used], alpha=self.weight_decay)
         total = dict(zip(used, torch._foreach_add(*both), strict=True))
         return [total.get(i) for i in range(len(weights))]
 

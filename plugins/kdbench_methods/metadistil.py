@@ -164,14 +164,8 @@ class MetaDistil(Method):
     quiz: float = 0.1
 
     def __post_init__(self) -> None:
-        check_ranges(
-            self,
-            temperature="(0, inf)",
-            alpha="[0, 1]",
-            pilot_rate="[0, inf)",
-            teacher_rate="[0, inf)",
-        )
-        check_ranges(self, teacher_start="[0, 1]", quiz="(0, 1)")
+        check_ranges(self, temperature="(0, inf)", alpha="[0, 1]", pilot_rate="[0, inf)")
+        check_ranges(self, teacher_rate="[0, inf)", teacher_start="[0, 1]", quiz="(0, 1)")
 
     def needs(self) -> Needs:
         return Needs(teacher="private", quiz=self.quiz)

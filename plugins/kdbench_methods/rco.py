@@ -26,12 +26,13 @@ class RCO(Method):
             share the budget of one training.
 
     Reference:
-        Jin et al. Knowledge Distillation via Route Constrained Optimization. 2019,
-        arXiv:1904.09149, sections 3 and 4.
+        Jin, Peng, Wu, Liu, Liu, Liang, Yan, Hu. Knowledge Distillation via Route Constrained
+        Optimization. 2019, arXiv:1904.09149, sections 3 and 4.
 
     *Differs from the reference:* there is no official code. The paper's greedy search for anchors
-    is left out. Its multi-stage training spends a full budget on every anchor; here all anchors
-    together spend one. Temperature and weights are those of KD.
+    is left out, and so are its losses of features and embeddings. Its multi-stage training spends a
+    full budget on every anchor; here all anchors together spend one. Temperature and weights are
+    those of KD.
     """
 
     family: ClassVar[Family] = "teacher"

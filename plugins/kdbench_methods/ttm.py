@@ -52,7 +52,7 @@ class TTM(Method):
 
     Reference:
         Zheng, Yang. Knowledge Distillation Based on Transformed Teacher Matching. 2024,
-        arXiv:2402.11148, section 4. The authors tune both numbers by pair, gamma from 0.1 to 0.4
+        arXiv:2402.11148, section 3. The authors tune both numbers by pair, gamma from 0.1 to 0.4
         and the weight from 7 to 101; the defaults are those of their example, VGG-13 to VGG-8 on
         CIFAR-100. For ResNet-56 to ResNet-20 they have 0.3 and 7.
 
@@ -76,7 +76,7 @@ class TTM(Method):
 @final
 @dataclass(frozen=True)
 class WTTM(Method):
-    """As TTM, each row's divergence times its power sum: smooth teacher's answers count more.
+    """As TTM, each row's divergence times its power sum: where the teacher is smooth counts more.
 
     The power sum is the sum of the teacher's probabilities raised to the power gamma, between 1 and
     classes^(1 - gamma) for gamma below 1. The mean is over rows, not over weights.
@@ -87,7 +87,7 @@ class WTTM(Method):
 
     Reference:
         Zheng, Yang. Knowledge Distillation Based on Transformed Teacher Matching. 2024,
-        arXiv:2402.11148, section 5. The authors tune both numbers by pair, gamma from 0.1 to 0.4
+        arXiv:2402.11148, section 4. The authors tune both numbers by pair, gamma from 0.1 to 0.4
         and the weight from 1.4 to 16; the defaults are those for VGG-13 to VGG-8 on CIFAR-100, as
         for TTM. For ResNet-56 to ResNet-20 they have 0.3 and 1.5.
 
