@@ -29,9 +29,8 @@ def check_ranges(method: object, **ranges: str) -> None:
             below = value <= high if interval[-1] == "]" else value < high
             inside = above and below and math.isfinite(value)
         if not inside:
-            name = type(method).__name__.lower()
             raise UsageError(
-                f"{name}: {field} = {value!r} is out of range",
+                f"{type(method).__name__}: {field} = {value!r} is out of range",
                 f"{field} is {kind} in {interval}",
-                f"the default is {name}[{field}={default}]",
+                f"the default is {field}={default}",
             )
