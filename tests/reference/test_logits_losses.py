@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
@@ -14,9 +15,14 @@ from kdbench.api import Batch, Losses, Method, Outputs
 from kdbench_methods.ctkd import CTKD, Reversed
 from kdbench_methods.dist import DIST
 from kdbench_methods.dkd import DKD
+from kdbench_methods.kd import KD
+from kdbench_methods.label_smoothing import LabelSmoothing
 from kdbench_methods.logit_mse import LogitMSE
 from kdbench_methods.lskd import LSKD, LSKD_DKD
 from kdbench_methods.mlld import MLLD, levels
+from kdbench_methods.nkd import NKD
+from kdbench_methods.tang import KDPt, KDRel, KDTopK
+from kdbench_methods.tfkd import TfKDReg
 from kdbench_methods.ttm import TTM, WTTM
 
 Case = dict[str, Any]
@@ -25,6 +31,7 @@ Make = Callable[..., Batch]
 
 PLAIN = (DKD(), DIST(), LSKD(), LSKD(authors=True), LSKD_DKD(), TTM(), WTTM(), LogitMSE())
 ALL: tuple[Method, ...] = (*PLAIN, MLLD(), MLLD(authors=True), CTKD())
+LABELLED = (*ALL, KD(), LabelSmoothing(), TfKDReg(), NKD(), KDTopK(), KDPt(), KDRel(reading="row"))
 every = pytest.mark.parametrize("method", ALL, ids=repr)
 
 
@@ -225,6 +232,36 @@ def test_saturated_logits_give_finite_values_in_float32(
     assert all(value.isfinite() for value in losses.values())
     assert leaf.grad is not None and leaf.grad.isfinite().all()
     assert theirs.grad is None
+
+
+@pytest.mark.parametrize("method", LABELLED, ids=repr)
+@pytest.mark.parametrize("rows", [1, 4])
+def test_without_a_label_in_the_batch_no_label_is_read_and_all_stays_finite(
+    method: Method, rows: int, make_batch: Make
+) -> None:
+    torch.manual_seed(0)
+    leaf, theirs = torch.randn(rows, 10, requires_grad=True), torch.randn(rows, 10)
+    found = []
+    for target in (torch.arange(rows), torch.tensor([-1, 99, 2**40, -100])[:rows]):
+        batch = make_batch(torch.zeros(rows, 0), target, 0.5)
+        batch = replace(batch, labelled=torch.zeros(rows, dtype=torch.bool))
+        losses = method.loss(said(leaf), said(theirs), batch, method.init(None))  # type: ignore[arg-type]  # reads nothing of it
+        (gradient,) = torch.autograd.grad(total(losses), leaf)
+        assert all(value.isfinite() for value in losses.values())
+        assert gradient.isfinite().all()
+        assert all(not value for name, value in losses.items() if name.startswith("hard"))
+        found.append(torch.stack([*losses.values(), *gradient.flatten()]))
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("method", [LSKD(hard=1.0), LSKD_DKD()], ids=repr)
+def test_labels_judge_the_logits_as_they_are_not_the_standardised_ones(
+    method: Method, make_batch: Make
+) -> None:
+    torch.manual_seed(0)
+    ours, batch = 5 * torch.randn(4, 10), make_batch(torch.zeros(4, 0), torch.arange(4))
+    hard = method.loss(said(ours), said(torch.randn(4, 10)), batch, None)["hard"]
+    assert hard.item() == pytest.approx(F.cross_entropy(ours, batch.target).item())
 
 
 @every
