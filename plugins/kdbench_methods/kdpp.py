@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kdbench.api import Batch, Family, Losses, Method, Outputs, Paper, Setup, hookimpl
-from kdbench.functional import cross_entropy, labelled_mean, softened_kl, widened
+from kdbench.functional import cross_entropy, labelled_mean, softened_kl, warmed_up, widened
 from kdbench_methods.ranges import check_ranges
 
 
@@ -105,7 +105,7 @@ class KDpp(Method):
     ) -> Losses:
         hard = cross_entropy(student.logits, batch.target, batch.labelled)
         soft = softened_kl(student.logits, teacher.logits.detach(), self.temperature)
-        warm = (batch.progress / self.warmup).clamp(max=1) if self.warmup else 1.0
+        warm = warmed_up(batch.progress, self.warmup)
         direction = misdirection(
             state["connector"](widened(student.pooled)),
             widened(teacher.pooled).detach(),

@@ -21,7 +21,7 @@ from kdbench.api import (
     Setup,
     hookimpl,
 )
-from kdbench.functional import cross_entropy, widened
+from kdbench.functional import cross_entropy, warmed_up, widened
 from kdbench_methods.ranges import check_ranges
 
 
@@ -139,7 +139,7 @@ class ReviewKD(Method):
         for fusion, own, target in zip(state, reversed(ours), reversed(theirs), strict=True):
             guess, deeper = fusion(widened(own), deeper)
             gaps.append(context_gap(guess, widened(target).detach()))
-        warm = (batch.progress / self.warmup).clamp(max=1) if self.warmup else 1.0
+        warm = warmed_up(batch.progress, self.warmup)
         return {"hard": hard, "review": self.weight * warm * torch.stack(gaps).sum()}
 
 

@@ -93,7 +93,8 @@ def test_metadistil_meta_gradient_and_pilot(
     drawn, given = draw(case), case["hyperparameters"]
     method, rate = MetaDistil(temperature=given["T"], alpha=given["alpha"]), given["inner_lr"]
     batches = [
-        make_batch(drawn[f"x_train_{i}"], drawn[f"y_train_{i}"]) for i in range(given["train_batches"])
+        make_batch(drawn[f"x_train_{i}"], drawn[f"y_train_{i}"])
+        for i in range(given["train_batches"])
     ]
     student, teacher = Net(drawn, "student"), Net(drawn, "teacher")
 

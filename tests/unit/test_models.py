@@ -171,7 +171,11 @@ def test_functional_call_gives_second_order_gradients(text):
             name: value - 0.1 * step
             for (name, value), step in zip(params.items(), steps, strict=True)
         }
-        outer = functional_call(net, moved | buffers, (x,), {"maps": Maps(hints=True)}).logits.square().mean()
+        outer = (
+            functional_call(net, moved | buffers, (x,), {"maps": Maps(hints=True)})
+            .logits.square()
+            .mean()
+        )
     seconds = torch.autograd.grad(outer, list(params.values()), materialize_grads=True)
     assert all(grad.isfinite().all() for grad in seconds)
     direct = torch.autograd.grad(
