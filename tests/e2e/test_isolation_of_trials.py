@@ -164,7 +164,7 @@ BROKEN = {
     "twice": ("failed", "updated the student 2 times"),
     "never": ("failed", "updated the student 0 times"),
     "memory": ("oom", "MemoryError: 16 EiB"),
-    "foreign_hints": ("failed", "reads hints that it did not declare"),
+    "foreign_hints": ("failed", "reads maps that it did not declare"),
     "quiz": ("failed", "no quiz split was asked for"),
     "other_batch": ("failed", "forward() was given another batch"),
     "init_raises": ("failed", "RuntimeError"),
