@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kdbench.plan import Plan, TeacherJob
 
 _STATES = ("open", "answered", "stale", "failed")
+_SHOWN = 8
 
 
 def plan(
@@ -61,7 +62,7 @@ def plan(
     table(
         ("cohort", "methods", *_STATES),
         [
-            (c["name"], ", ".join(c["methods"]), *(str(c[state] or "") for state in _STATES))
+            (c["name"], _few(c["methods"]), *(str(c[state] or "") for state in _STATES))
             for c in facts["cohorts"]
         ],
     )
@@ -71,6 +72,12 @@ def plan(
             ("teacher", "data set", "trained"),
             [(t["network"], t["dataset"], t["trained"]) for t in facts["teachers"]],
         )
+
+
+def _few(names: list[str]) -> str:
+    """The first names, and how many more."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _facts(made: "Plan", minutes: float | None, names: dict[str, str]) -> dict[str, Any]:
