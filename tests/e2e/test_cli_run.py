@@ -243,6 +243,24 @@ def alive(session: int) -> list[str]:
     return [row[2] for row in rows if row[0] == str(session) and not row[1].startswith("Z")]
 
 
+def test_a_sum_of_methods_is_taught_by_a_teacher_that_was_itself_taught(tmp_path: Path) -> None:
+    pair = "2*resnet8>resnet8[width=0.5]:resnet8[width=0.25]"
+    line = ("run", "-m", "at[weight=10]+kd", "--pair", pair, "--steps", "4", "--seeds", "1")
+    done = Ran(*line, "--store", str(tmp_path))
+    assert (done.code, done.err) == (0, "")
+    assert "1 cohort, 3 teachers, 1 worker" in done.lines[3]
+    found = records(tmp_path)["at+kd 0.0"]
+    assert found.question.teacher == "2*resnet8>resnet8[width=0.5]"
+    assert found.question.teacher_protocol
+    assert found.question.teacher_protocol.method == "kd[alpha=0.9,temperature=4.0]"
+    assert found.question.hyperparameters == {
+        "at.weight": 10, "at.power": 2, "kd.temperature": 4.0, "kd.alpha": 0.9,
+    }  # fmt: skip
+    assert list(found.losses) == ["at.attention", "hard", "kd.soft"]
+    again = Ran("reproduce", str(Store(tmp_path).path(found)), "--store", str(tmp_path / "again"))
+    assert again.code == 0, again.err
+
+
 def test_without_a_store_records_lie_in_the_working_directory_and_out_of_git(
     tmp_path: Path,
 ) -> None:

@@ -53,6 +53,20 @@ def test_alone_among_others_and_in_reversed_order_a_method_has_the_same_bits(
             assert bits(record) == together[name], name
 
 
+def test_every_method_has_the_same_bits_whoever_comes_before_it(
+    cohorts: Callable[..., Any], kdbench_answer: Callable[..., Any], kdbench_registry: Any
+) -> None:
+    names = [e.name for e in kdbench_registry.entries if e.kind == "method"]
+    forwards = kdbench_answer(*cohorts(*names, "at[weight=10]+kd", pair=PLAIN))
+    backwards = kdbench_answer(*cohorts("at[weight=10]+kd", *names[::-1], pair=PLAIN))
+    assert forwards.keys() == backwards.keys()
+    assert len(forwards) > 50
+    declined = {name for name, record in forwards.items() if record.status == "unsupported"}
+    assert declined == {"timm_token"}  # a student with a distillation token is needed
+    for name in forwards.keys() - declined:
+        assert bits(forwards[name]) == bits(backwards[name]), name
+
+
 def test_two_runs_from_nothing_have_the_same_bits_and_another_seed_has_others(
     tmp_path: Path, cohorts: Callable[..., Any], kdbench_answer: Callable[..., Any]
 ) -> None:
