@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from kdbench.record import Store
+from kdbench.registry import Registry
 
-BOARDS = ("digits", "digits-self")
-SEEDS = 5
+BOARDS = {"digits": (2, 5), "digits-self": (2, 5), "digits-all": (2, 5), "fashion-mini": (1, 8)}
+"""Tables and seeds of each."""
+WHOLE = ("digits-all", "fashion-mini")
+"""Boards of every method."""
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -52,15 +55,30 @@ def test_a_committed_board_is_what_its_records_give(kdbench_root: Path, name: st
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_a_committed_board_has_every_method_on_five_seeds(kdbench_root: Path, name: str) -> None:
-    found = board(kdbench_root, name)
+def test_a_committed_board_has_every_method_on_all_its_seeds(kdbench_root: Path, name: str) -> None:
+    found, (tables, seeds) = board(kdbench_root, name), BOARDS[name]
     assert not found["absent"]
     assert not found["partial"]
-    assert len(found["tables"]) == 2
+    assert len(found["tables"]) == tables
     for table in found["tables"]:
         assert not table["gaps"]
         assert len({r["method"] for r in table["rows"]}) >= 6
-        assert {r["metrics"]["accuracy"]["n"] for r in table["rows"]} == {SEEDS}
+        assert {r["metrics"]["accuracy"]["n"] for r in table["rows"]} == {seeds}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_board_of_every_method_has_every_method_of_a_paper(
+    kdbench_root: Path, kdbench_registry: Registry, name: str
+) -> None:
+    ours = {
+        entry.name
+        for entry in kdbench_registry.entries
+        if entry.kind == "method" and entry.source.first_party
+    }
+    adapters = {method for method in ours if method.startswith("timm_")}  # others' code
+    for table in board(kdbench_root, name)["tables"]:
+        assert {r["method"] for r in table["rows"]} == ours - adapters
+        assert len(ours - adapters) > 45
 
 
 def test_on_digits_the_teacher_beats_kd_and_kd_beats_scratch(kdbench_root: Path) -> None:
