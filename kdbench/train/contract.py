@@ -1,4 +1,4 @@
-"""What a method may hand to the loop: its losses and its state."""
+"""What a method may hand to the loop, its losses and its state; and which maps it may have."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdbench.api import Losses
-from kdbench.errors import ContractError
+from kdbench.api import Losses, Maps, Setup
+from kdbench.errors import ContractError, Unsupported
 
 
 def tensors_of(state: Any) -> tuple[list[nn.Module], list[Tensor], list[torch.optim.Optimizer]]:  # noqa: ANN401 - anything
@@ -62,3 +62,23 @@ def total_loss(losses: Losses) -> Tensor:
             )
     terms = list(losses.values())
     return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
+
+
+def check_maps(maps: Maps, setup: Setup) -> None:
+    """Nothing, if the pair has the maps that a method learns from.
+
+    Raises:
+        Unsupported: It has not.
+    """
+    if (maps.hints or maps.preacts) and not (setup.student.hints and setup.teacher.hints):
+        raise Unsupported(
+            "this pair has no hints",
+            "the method learns from them, and an ensemble has none",
+            "name a single teacher",
+        )
+    if maps.class_maps and not (setup.student.class_map and setup.teacher.class_map):
+        raise Unsupported(
+            "this pair has no class maps",
+            "they are the classifier at every place of a map whose mean it reads",
+            "name networks with global average pooling and one linear layer",
+        )

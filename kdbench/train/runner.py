@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from kdbench.api import Batch, Losses, Maps, Method, Outputs, Setup
+from kdbench.api import Batch, Losses, Method, Outputs, Setup
 from kdbench.data import Views
-from kdbench.errors import ContractError, Unsupported
+from kdbench.errors import ContractError
 from kdbench.record import TrainingProtocol
 from kdbench.train.clock import Clock
-from kdbench.train.contract import tensors_of, total_loss
+from kdbench.train.contract import check_maps, tensors_of, total_loss
 from kdbench.train.schedule import learning_rate, make_optimizer, reset
 from kdbench.train.seeding import seed_torch
 from kdbench.train.stream import Step, make_batch
@@ -53,7 +53,7 @@ class Runner:
                 "give each stage a share above 0",
             )
         self.ends = [round(sum(shares[: i + 1]) * total) for i in range(len(shares))]
-        _check_maps(self.needs.maps, setup)
+        check_maps(self.needs.maps, setup)
         seed_torch(device, seed, "state")
         self.state = method.init(setup)
         modules, _, _ = tensors_of(self.state)
@@ -236,22 +236,6 @@ class Runner:
     def _precision(self) -> torch.autocast:
         narrow = self.protocol.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=narrow)
-
-
-def _check_maps(maps: Maps, setup: Setup) -> None:
-    """Raise where the pair does not have the maps that a method learns from."""
-    if (maps.hints or maps.preacts) and not (setup.student.hints and setup.teacher.hints):
-        raise Unsupported(
-            "this pair has no hints",
-            "the method learns from them, and an ensemble has none",
-            "name a single teacher",
-        )
-    if maps.class_maps and not (setup.student.class_map and setup.teacher.class_map):
-        raise Unsupported(
-            "this pair has no class maps",
-            "they are the classifier at every place of a map whose mean it reads",
-            "name networks with global average pooling and one linear layer",
-        )
 
 
 def _assign(weights: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
