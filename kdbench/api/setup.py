@@ -74,7 +74,6 @@ class Setup:
         student, teacher: The two networks.
         num_classes: Number of classes.
         num_train: Rows of the transfer set that batches are drawn from; `Batch.index` is below it.
-        num_steps: Updates of the whole budget.
         targets: Class of each of these rows, or None in a Setup built by hand.
         class_tree: Coarse label of each class, or None.
         build: `build("student")` gives a further, freshly initialised network of that role.
@@ -86,7 +85,6 @@ class Setup:
     teacher: Port
     num_classes: int
     num_train: int
-    num_steps: int = 1
     targets: Int[Tensor, " rows"] | None = None
     class_tree: tuple[int, ...] | None = None
     build: Callable[[str], nn.Module] = field(default=_no_builder)

@@ -66,7 +66,6 @@ def pupil(
         teacher=(private or teacher).port(),
         num_classes=num_classes,
         num_train=len(views),
-        num_steps=total,
         targets=views.labels[: len(views)],
         class_tree=class_tree,
         build=peer,

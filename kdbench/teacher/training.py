@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from kdbench.api import Batch, Losses, Method, Needs, Outputs, Setup
 from kdbench.data import Splits, Views, derive_seed
-from kdbench.errors import DataError, StoreError
+from kdbench.errors import DataError, KDBenchError, PluginError, StoreError
 from kdbench.models import Network, create
 from kdbench.plan import TeacherJob
 from kdbench.record import Spec, write_atomically
-from kdbench.registry import DataFacts
+from kdbench.registry import DataFacts, MethodFacts
 from kdbench.teacher.frozen import Teacher
 from kdbench.teacher.pupil import pupil
 from kdbench.train import Diverged, Runner, Teach, assemble, lockstep, seed_torch
@@ -64,7 +64,8 @@ def ensure(
     It learns by cross-entropy, or by the job's method from its own teachers, which are there.
 
     Raises:
-        DataError: The training diverged; StoreError: the cache cannot be written.
+        DataError: The training diverged; StoreError: the cache cannot be written; PluginError: the
+        method by which it learns failed.
     """
     home, protocol = folder(job, cache), job.protocol
     if protocol is None or (home / "card.json").exists():
@@ -84,7 +85,16 @@ def ensure(
         seed_torch(device, seed, "init")
         network = build(job.network, job.dataset, device)
         total = protocol.total_steps(len(views))
-        runner, teach = _runner(job, network, views, splits, cache, seed, total)
+        above: Teacher | None = None
+        try:
+            if job.method is None:
+                runner, teach = _alone(job, network, views, seed, total)
+            else:
+                runner, teach, above = _taught(job, job.method, network, views, splits, cache, seed)
+        except KDBenchError:
+            raise
+        except Exception as error:
+            raise _fault(job, error) from error
         marks: dict[int, list[str]] = {}  # a short training passes several anchors in one step
         for i in range(1, protocol.anchors + 1):
             step = max(1, round(total * i / protocol.anchors))
@@ -101,42 +111,54 @@ def ensure(
         _, failures = lockstep({"": runner}, views, protocol, total, teach, watch=watch, after=keep)
         if failed := failures.get(""):
             if not isinstance(failed, Diverged):
-                raise failed
+                raise _fault(job, failed) from failed
             what = f"the teacher {job.network} could not be trained"
             raise DataError(what, str(failed), "lower [teacher] learning_rate") from failed
+        if above:
+            above.check_unmoved()
         write_atomically(home / "card.json", json.dumps({"anchors": hashes}, indent=1).encode())
 
 
-def _runner(
-    job: TeacherJob,
-    network: Network,
-    views: Views,
-    splits: Splits,
-    cache: Path,
-    seed: int,
-    total: int,
+def _alone(
+    job: TeacherJob, network: Network, views: Views, seed: int, total: int
 ) -> tuple[Runner, Teach]:
-    """The teacher in training, and its own teacher as the loop asks it."""
-    protocol, facts = job.protocol, job.dataset
-    assert protocol is not None
-    if job.method is None:
-        port = network.port()
-        setup = Setup(
-            student=port, teacher=port, num_classes=facts.num_classes, num_train=len(views)
-        )
-        alone = Runner(
-            _CrossEntropy(), network, setup, protocol, seed=seed, total=total, device=views.device
-        )
-        return alone, lambda *_: _nothing()
-    method = assemble(job.method.spec, job.method.sources)
+    """The teacher in training by the labels; nobody is to be asked."""
+    assert job.protocol is not None
+    port, classes = network.port(), job.dataset.num_classes
+    setup = Setup(student=port, teacher=port, num_classes=classes, num_train=len(views))
+    runner = Runner(
+        _CrossEntropy(), network, setup, job.protocol, seed=seed, total=total, device=views.device
+    )
+    return runner, lambda *_: _nothing()
+
+
+def _taught(
+    job: TeacherJob, by: MethodFacts, network: Network, views: Views, splits: Splits, cache: Path,
+    seed: int,
+) -> tuple[Runner, Teach, Teacher]:  # fmt: skip
+    """The teacher in training by a method, its own teacher as the loop asks it, and that one."""
+    assert job.protocol is not None
+    method = assemble(by.spec, by.sources)
     anchors = {stage.anchor for stage in method.stages()}
-    teacher = open_teacher(job.teachers, anchors, cache, views.device)
+    above = open_teacher(job.teachers, anchors, cache, views.device)
     runner = pupil(
-        method, network, teacher, views, protocol,
-        num_classes=facts.num_classes, class_tree=splits.dataset.class_tree,
-        build=lambda: build(job.network, facts, views.device), seed=seed, total=total,
+        method, network, above, views, job.protocol,
+        num_classes=job.dataset.num_classes, class_tree=splits.dataset.class_tree,
+        build=lambda: build(job.network, job.dataset, views.device), seed=seed,
+        total=job.protocol.total_steps(len(views)),
     )  # fmt: skip
-    return runner, teacher.answering(method.needs().maps, protocol.precision)
+    return runner, above.answering(method.needs().maps, job.protocol.precision), above
+
+
+def _fault(job: TeacherJob, error: Exception) -> Exception:
+    """The error as its owner's: of the method that the teacher learns by, or our own."""
+    if job.method is None or isinstance(error, KDBenchError):
+        return error
+    return PluginError(
+        f"the teacher {job.network} could not be taught by {job.method.spec}",
+        f"{type(error).__name__}: {error}",
+        "mend the method, or set another [teacher] method",
+    )
 
 
 def open_teacher(

@@ -1,4 +1,5 @@
-"""Golden values: a test marked `golden("dkd")` runs once for each case of `golden/dkd.json`.
+"""Golden values: a test marked `golden("dkd")` runs once for each case of `golden/dkd.json`; with
+`golden("dkd", T=4.0)` for those of these hyperparameters.
 
 A file holds, a case each, the seed and shapes of the inputs and the reference's numbers; `drawn`
 draws the tensors again, in float64. The numbers were made with the code that each file names as its
@@ -29,7 +30,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is not None:
         (name,) = marker.args
         path = Path(__file__).parent / "golden" / f"{name}.json"
-        found = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        every = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        found = [c for c in every if marker.kwargs.items() <= c["hyperparameters"].items()]
+        assert found, f"no case of {name} has {marker.kwargs}"
         metafunc.parametrize("case", found, ids=[f"{name}-{case['case']}" for case in found])
 
 

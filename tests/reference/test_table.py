@@ -1,8 +1,7 @@
 """Every first-party method against `table/*.toml`: settings, stages, warm-up, and what it reads.
 
-The tables hold what the papers and the field's code say; see METHODS of the project's sources in
-each method's docstring. They are data written down apart from the code, so that neither can drift
-alone.
+The tables hold what the papers and the field's code say; each method's docstring names them. They
+are data written down apart from the code, so that neither can drift alone.
 """
 
 import tomllib

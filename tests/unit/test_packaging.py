@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from kdbench.registry import Registry
+
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -120,3 +122,18 @@ def test_the_readme_shows_exactly_the_commands_that_there_are(readme: str, tmp_p
     commands = set(re.findall(r"^[\s│|]*([a-z]+)(?=\s{2,})", told, re.MULTILINE))
     code = "\n".join(re.findall(r"`([^`\n]+)`", readme) + FENCE.findall(readme))
     assert set(re.findall(r"kdbench ([a-z]+)\b", code)) == commands
+
+
+def test_the_readme_names_every_method_that_ships_in_its_family(
+    readme: str, kdbench_registry: Registry
+) -> None:
+    table = readme.partition("| family | methods |")[2].partition("\n\n")[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines()[2:]]
+    shown = {name.strip(): row[0].split()[-1] for row in rows for name in row[1].split(",")}
+    words = {"rows": "relations", "itself": "function", "side": "teacher"}
+    ours = {
+        entry.name: entry.family
+        for entry in kdbench_registry.entries
+        if entry.kind == "method" and entry.source.first_party
+    }
+    assert {name: words.get(word, word) for name, word in shown.items()} == ours

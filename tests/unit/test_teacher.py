@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from kdbench.api import Maps
+from kdbench.api import Batch, Losses, Maps, Method, Outputs
 from kdbench.cohort import Workbench
-from kdbench.errors import DataError, StoreError, Unsupported
+from kdbench.errors import DataError, PluginError, StoreError, Unsupported
 from kdbench.models import Network
 from kdbench.plan import TeacherJob
 from kdbench.record import Store
@@ -308,3 +308,21 @@ def test_an_assistant_by_a_method_that_hears_no_teacher_is_trained_as_if_alone(
         bench.train_teacher(one, "")
     taught, untaught = (open_teacher((one,), set(), bench.cache, CPU) for one in (chained, alone))
     assert torch.equal(taught(images()).logits, untaught(images()).logits)
+
+
+def test_a_method_that_fails_in_a_teacher_s_training_is_named_and_is_no_bug_of_the_host(
+    kdbench_plan: Callable[..., Any], bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = "resnet8>resnet8[width=0.5]:resnet8[width=0.25]"
+    chained = small(kdbench_plan, pair, method="kd")
+    bench.train_teacher(chained.lineage[0], "")
+    monkeypatch.setattr(training, "assemble", lambda spec, sources: Failing())
+    with pytest.raises(PluginError, match=r"resnet8\[width=0.5\] could not be taught by kd"):
+        bench.train_teacher(chained, "")
+    assert not (folder(chained, bench.cache) / "card.json").exists()
+
+
+@dataclass(frozen=True)
+class Failing(Method):
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:
+        raise ZeroDivisionError
