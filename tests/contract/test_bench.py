@@ -44,6 +44,7 @@ def setup_on(case: Case, needs: Needs = NOTHING) -> Setup:
 
 def test_the_setup_holds_all_that_a_trial_s_holds() -> None:
     setup = setup_on(Case(classes=7, rows=30, steps=12, tree=True), HINTS)
+    assert (setup.num_classes, setup.num_train) == (7, 30)
     assert setup.targets is not None
     assert setup.targets.tolist() == [row % 7 for row in range(30)]
     assert setup.class_tree == (0, 1, 0, 1, 0, 1, 0)
