@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kdbench.api import Hint, Maps, Outputs, Port, Unsupported
 from kdbench.models.preacts import Preact, caught
+from kdbench.models.strided import subsampled
 
 T = TypeVar("T")
 
@@ -85,6 +86,7 @@ class Network(nn.Module):
         for module in model.modules():
             if hasattr(module, "inplace"):
                 setattr(module, "inplace", False)  # noqa: B010 - not every module has it
+        subsampled(model)
 
     def forward(
         self,

@@ -1,5 +1,7 @@
 """The networks of `kdbench_models`: counts and shapes as published, timm's conventions kept."""
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -12,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdbench.api import Maps
 from kdbench.models import create, surveyed
+from kdbench.models.strided import subsampled
 from kdbench.record import Spec
 from kdbench_models import mobilenet, preresnet, resnet, resnet50, shufflenet, vgg, wrn
 from kdbench_models.staged import Staged, widened
@@ -436,3 +439,31 @@ def test_timm_is_told_where_first_layer_and_classifier_are():
         assert net.get_submodule(net.pretrained_cfg["first_conv"]).in_channels == 3
         assert net.get_submodule(net.pretrained_cfg["classifier"]) is net.get_classifier()
         assert net.pretrained_cfg["architecture"] == name
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 8, 15])
+def test_a_strided_convolution_of_few_channels_has_the_gradient_of_the_formula(
+    channels: int,
+) -> None:
+    # oneDNN's own kernel kills the process here, or is wrong, where the CPU has AVX2 alone
+    torch.manual_seed(0)
+    plain = nn.Conv2d(channels, 8, 1, 2, bias=False)
+    picked = copy.deepcopy(plain)
+    subsampled(holder := nn.Sequential(picked))
+    images = torch.rand(32, channels, 9, 8).to(memory_format=torch.channels_last).requires_grad_()
+    said = holder(images)
+    expected = F.conv2d(images.double(), plain.weight.double(), stride=2)
+    assert said.shape == expected.shape
+    pull = torch.rand_like(said)
+    found = torch.autograd.grad(said, [images, picked.weight], pull)
+    right = torch.autograd.grad(
+        torch.einsum(
+            "oc,nchw->nohw", plain.weight.double()[:, :, 0, 0], images.double()[..., ::2, ::2]
+        ),
+        [images, plain.weight],
+        pull.double(),
+    )
+    assert torch.allclose(said.double(), expected, atol=1e-6)
+    for ours, theirs in zip(found, right, strict=True):
+        assert torch.allclose(ours.double(), theirs.double(), rtol=1e-4, atol=1e-4)
+    assert list(holder.state_dict()) == ["0.weight"]
