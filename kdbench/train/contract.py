@@ -1,12 +1,13 @@
 """What a method may hand to the loop, its losses and its state; and which maps it may have."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kdbench.api import Losses, Maps, Setup
+from kdbench.api import Losses, Maps, Setup, Stage
 from kdbench.errors import ContractError, Unsupported
 
 
@@ -40,8 +41,8 @@ def tensors_of(state: Any) -> tuple[list[nn.Module], list[Tensor], list[torch.op
     )
 
 
-def total_loss(losses: Losses) -> Tensor:
-    """The sum that is descended.
+def check_losses(losses: Losses) -> None:
+    """Nothing, if these are losses.
 
     Raises:
         ContractError: Not a mapping of names to scalar tensors.
@@ -60,6 +61,15 @@ def total_loss(losses: Losses) -> Tensor:
                 "each term is a scalar tensor",
                 "take its mean or sum",
             )
+
+
+def total_loss(losses: Losses) -> Tensor:
+    """The sum that is descended.
+
+    Raises:
+        ContractError: Not a mapping of names to scalar tensors.
+    """
+    check_losses(losses)
     terms = list(losses.values())
     return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
 
@@ -82,3 +92,19 @@ def check_maps(maps: Maps, setup: Setup) -> None:
             "they are the classifier at every place of a map whose mean it reads",
             "name networks with global average pooling and one linear layer",
         )
+
+
+def check_stages(stages: Sequence[Stage]) -> list[float]:
+    """The shares of the budget.
+
+    Raises:
+        ContractError: They are not the whole of it.
+    """
+    shares = [stage.share for stage in stages]
+    if not shares or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+        raise ContractError(
+            "the shares of stages() do not sum to 1",
+            f"got {shares}",
+            "give each stage a share above 0",
+        )
+    return shares

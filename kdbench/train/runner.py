@@ -1,19 +1,19 @@
 """One method's student in training."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from kdbench.api import Batch, Losses, Method, Outputs, Setup
+from kdbench.api import Batch, Loop, Losses, Method, Outputs, Setup
 from kdbench.data import Views
 from kdbench.errors import ContractError
 from kdbench.record import TrainingProtocol
 from kdbench.train.clock import Clock
-from kdbench.train.contract import check_maps, tensors_of, total_loss
-from kdbench.train.schedule import learning_rate, make_optimizer, reset
+from kdbench.train.contract import check_losses, check_maps, check_stages, tensors_of, total_loss
+from kdbench.train.schedule import assign, learning_rate, make_optimizer, reset
 from kdbench.train.seeding import seed_torch
 from kdbench.train.stream import Step, make_batch
 
@@ -45,13 +45,7 @@ class Runner:
         self.seed, self.total, self.device, self.quiz = seed, total, device, quiz
         self.needs, self.stages = method.needs(), method.stages()
         self.clock, self.private = Clock(device), private
-        shares = [stage.share for stage in self.stages]
-        if not shares or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
-            raise ContractError(
-                "the shares of stages() do not sum to 1",
-                f"got {shares}",
-                "give each stage a share above 0",
-            )
+        shares = check_stages(self.stages)
         self.ends = [round(sum(shares[: i + 1]) * total) for i in range(len(shares))]
         check_maps(self.needs.maps, setup)
         seed_torch(device, seed, "state")
@@ -68,9 +62,11 @@ class Runner:
             self.teacher_optimizer = torch.optim.SGD(
                 private.parameters(), rate, protocol.momentum, weight_decay=decay
             )
-        self.done, self.quizzed, self.updates = 0, 0, 0
+        self.done, self.quizzed, self.updates, self.restarts = 0, 0, 0, 0
         self.sums: dict[str, Tensor] = {}
         self.current: Step | None = None
+        self.launch: Callable[[Batch, float], None] | None = None  # in place of `eager`
+        self.notes: list[str] = []
 
     # What a method's `step` sees -----------------------------------------------------------------
 
@@ -98,7 +94,7 @@ class Runner:
     def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
         """Student (with a graph) and teacher (without one) on `batch`."""
         with self.clock.phase("teacher"):
-            teacher = self._teach(batch)
+            teacher = self.taught(batch)
         with self.clock.phase("student"), torch.set_grad_enabled(not self._bystander):
             student = self._said(self.student, batch)
         return student, teacher
@@ -114,7 +110,7 @@ class Runner:
     def update(self, gradients: Sequence[Tensor | None]) -> None:
         """The one step of the student's optimizer."""
         with self.clock.phase("update"):
-            _assign(self.weights, gradients)
+            assign(self.weights, gradients)
             self.optimizer.step()
         self.updates += 1
 
@@ -141,7 +137,7 @@ class Runner:
     def teacher_update(self, gradients: Sequence[Tensor | None], learning_rate: float) -> None:
         """One step of the private teacher."""
         with self.clock.phase("update"):
-            _assign(list(self.teacher.parameters()), gradients)
+            assign(list(self.teacher.parameters()), gradients)
             self.teacher_optimizer.param_groups[0]["lr"] = learning_rate
             self.teacher_optimizer.step()
 
@@ -161,26 +157,37 @@ class Runner:
         stage = self.stage
         if self.stages[stage].schedule == "restart" and stage and self.done == self.ends[stage - 1]:
             reset(self.optimizer)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
+            self.restarts += 1
         if not self.student.training or not self.modules.training:
             self.student.train()
             self.modules.train()
         seed_torch(self.device, self.seed, "step", self.done)
-        self.current, before = step, self.updates
-        losses = self.method.step(self, step.seen(stage, self.needs.second), self.state)
+        self.current = step
+        launch = self.launch or self.eager
+        launch(step.seen(stage, self.needs.second), self._rate())
+        self.done += 1
+        self.current = None
+
+    def eager(self, batch: Batch, rate: float) -> None:
+        """The step as the method's code runs it, at this learning rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        for name, term in self.learn(self, batch).items():
+            term = term.detach()
+            self.sums[name] = self.sums[name] + term if name in self.sums else term.clone()
+
+    def learn(self, loop: Loop, batch: Batch) -> Losses:
+        """Weighted terms of the method's step, taken with `loop`."""
+        before = self.updates
+        losses = self.method.step(loop, batch, self.state)
         if self.updates != before + 1:
             raise ContractError(
                 f"step() updated the student {self.updates - before} times",
                 "exactly one update a step",
                 "call descend once",
             )
-        total_loss(losses)
-        for name, term in losses.items():
-            term = term.detach()
-            self.sums[name] = self.sums[name] + term if name in self.sums else term.clone()
-        self.done += 1
-        self.current = None
+        check_losses(losses)
+        return losses
 
     def means(self, steps: int) -> dict[str, float]:
         """Mean of each weighted term since the last call.
@@ -195,7 +202,8 @@ class Runner:
                 raise Diverged(f"the term {name!r} is {value} before step {self.done}")
         return found
 
-    def _teach(self, batch: Batch) -> Outputs:
+    def taught(self, batch: Batch) -> Outputs:
+        """What the teacher says of a batch."""
         if self.needs.teacher == "none":
             empty = batch.inputs.new_zeros((len(batch.inputs), 0))
             return Outputs(logits=empty, pooled=empty)
@@ -236,15 +244,3 @@ class Runner:
     def _precision(self) -> torch.autocast:
         narrow = self.protocol.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=narrow)
-
-
-def _assign(weights: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
-    """Give each weight its gradient in the weight's own memory layout.
-
-    `torch.autograd.grad` hands out whatever layout the kernel made (channels_last for a convolution
-    of such images), and a fused optimizer walks both by address.
-    """
-    for weight, gradient in zip(weights, gradients, strict=True):
-        if gradient is not None and gradient.stride() != weight.stride():
-            gradient = torch.empty_like(weight).copy_(gradient)
-        weight.grad = gradient

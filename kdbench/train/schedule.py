@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdbench.record import TrainingProtocol
 
@@ -59,3 +59,15 @@ def reset(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else ():
         for weight in group["params"] if group["momentum"] else ():
             optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+
+
+def assign(weights: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    """Give each weight its gradient in the weight's own memory layout.
+
+    `torch.autograd.grad` hands out whatever layout the kernel made (channels_last for a convolution
+    of such images), and a fused optimizer walks both by address.
+    """
+    for weight, gradient in zip(weights, gradients, strict=True):
+        if gradient is not None and gradient.stride() != weight.stride():
+            gradient = torch.empty_like(weight).copy_(gradient)
+        weight.grad = gradient
