@@ -65,6 +65,12 @@ class DeviceError(KDBenchError):
     exit_code = ExitCode.ENVIRONMENT
 
 
+class MissingExtra(KDBenchError):
+    """A package of one of kdbench's extras is needed and not installed."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
 class StoreError(KDBenchError):
     """The store or the cache cannot be read or written."""
 

@@ -137,6 +137,34 @@ def median_interval(
     return float(low), float(high)
 
 
+def medians_ratio(
+    ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0, resamples: int = 2000
+) -> tuple[float, tuple[float, float] | None]:
+    """Median of `ours` over that of `theirs`, not paired, with its 95 % interval by bootstrap.
+
+    The interval is None where either has fewer than six values.
+
+    Raises:
+        ValueError: One is empty, or a value is not above 0.
+
+    Example:
+        >>> medians_ratio([2.0] * 6, [1.0] * 6)
+        (2.0, (2.0, 2.0))
+    """
+    if not (ours and theirs) or any(not value > 0 for value in (*ours, *theirs)):
+        raise ValueError("medians of values above 0 have a ratio")
+    centre = float(np.median(ours) / np.median(theirs))
+    if min(len(ours), len(theirs)) < LEAST_FOR_MEDIAN:
+        return centre, None
+    stream, drawn = np.random.default_rng(seed), list[np.ndarray]()
+    for values in (ours, theirs):
+        ordered = np.sort(np.asarray(values, dtype=np.float64))
+        draws = stream.integers(0, len(ordered), (resamples, len(ordered)))
+        drawn.append(np.median(ordered[draws], axis=1))
+    low, high = np.quantile(drawn[0] / drawn[1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return centre, (float(low), float(high))
+
+
 def _estimate(values: Sequence[float], scale: float) -> Estimate:
     """Mean and t interval; values closer than rounding at `scale` count as one and the same."""
     n = len(values)

@@ -20,6 +20,7 @@ from kdbench.cli import (
     reproduction,
     run,
     showing,
+    speed,
     weights,
 )
 from kdbench.cli.interruption import Terminated
@@ -72,6 +73,7 @@ app.command("list", rich_help_panel="Look")(reading.list_)
 app.command("show", rich_help_panel="Look")(showing.show)
 app.command("cite", rich_help_panel="Look")(citing.cite)
 app.command("plugins", rich_help_panel="Look")(reading.plugins)
+app.command("speed", rich_help_panel="Look")(speed.speed)
 app.add_typer(new.app, name="new", rich_help_panel="Extend")
 app.command("check", rich_help_panel="Extend")(checking.check)
 

@@ -13,6 +13,7 @@ from kdbench.leaderboard import (
     BoardSpec,
     build,
     read_spec,
+    read_speeds,
     record_id,
     write,
     write_spec,
@@ -116,13 +117,13 @@ def answer(
         if not begun:
             raise
         error = caught
-    records = selection.store.records()
+    records, root = selection.store.records(), selection.store.root
     return Done(
         found=tuple(outcomes(begun[0], records)),
         records=tuple(r for r in records if record_id(r) not in before),
         claimed=claimed,
         board=board(selection, spec, records),
-        files=tuple(write(build(records, spec), selection.store.root)),
+        files=tuple(write(build(records, spec, speeds=read_speeds(root)), root)),
         absent=tuple(absent),
         error=error,
     )

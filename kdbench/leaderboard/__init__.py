@@ -15,11 +15,13 @@ from kdbench.leaderboard.board import Board, Expense, Gap, Row, Table
 from kdbench.leaderboard.cells import record_id
 from kdbench.leaderboard.folder import check, files, read, read_spec, unexplained, write, write_spec
 from kdbench.leaderboard.spec import BoardSpec
+from kdbench.leaderboard.speed import Figure, Step, name_of, read_speeds, steps, write_speed
 from kdbench.leaderboard.tables import build
 
 __all__ = [
-    "Board", "BoardSpec", "Expense", "Gap", "Row", "Table", "build", "check", "files", "read",
-    "read_spec", "record_id", "unexplained", "write", "write_spec",
+    "Board", "BoardSpec", "Expense", "Figure", "Gap", "Row", "Step", "Table", "build", "check",
+    "files", "name_of", "read", "read_spec", "read_speeds", "record_id", "steps", "unexplained",
+    "write", "write_spec", "write_speed",
 ]  # fmt: skip
 
 

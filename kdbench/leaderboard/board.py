@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from kdbench.leaderboard.spec import BoardSpec
-from kdbench.record import Card, Deployed, Question
+from kdbench.record import Card, Deployed, Question, SpeedRecord
 from kdbench.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -136,12 +136,14 @@ class Board:
         tables: Of the full protocol.
         partial: Of trials that spent part of their budget; never mixed with the former.
         absent: Expected data sets and pairs without any full record.
+        speeds: What steps cost, measured alone.
     """
 
     spec: BoardSpec
     tables: tuple[Table, ...]
     partial: tuple[Table, ...]
     absent: tuple[tuple[str, str], ...]
+    speeds: tuple[SpeedRecord, ...] = ()
 
     def markdown(self) -> str:
         """The board as Markdown."""

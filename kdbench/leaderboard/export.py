@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from kdbench.leaderboard.alone import as_json
 from kdbench.leaderboard.board import Board, Row, Table
 from kdbench.leaderboard.text import spreadsheet, stored
 from kdbench.record import canonical
@@ -94,6 +95,8 @@ def to_json(board: Board) -> str:
         "partial": [_table(table) for table in board.partial],
         "absent": [{"dataset": dataset, "pair": pair} for dataset, pair in board.absent],
     }
+    if board.speeds:  # a board without any keeps its bytes
+        data["speed"] = [as_json(record) for record in board.speeds]
     return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 

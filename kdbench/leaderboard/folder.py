@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from kdbench.errors import NothingSelected, StoreError
 from kdbench.leaderboard.board import Board
 from kdbench.leaderboard.spec import BoardSpec
+from kdbench.leaderboard.speed import read_speeds
 from kdbench.leaderboard.tables import build
 from kdbench.record import Store, write_atomically
 
@@ -29,7 +30,7 @@ def read(folder: Path) -> Board:
         raise NothingSelected(
             f"{folder} holds no record", "a board is made from records", "kdbench run writes them"
         )
-    return build(records, read_spec(folder))
+    return build(records, read_spec(folder), speeds=read_speeds(folder))
 
 
 def read_spec(folder: Path) -> BoardSpec | None:

@@ -3,6 +3,7 @@
 from tabulate import tabulate
 
 from kdbench.leaderboard import words
+from kdbench.leaderboard.alone import section
 from kdbench.leaderboard.board import Board, Row, Table
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.text import MISSING, figures, markdown, span, spread
@@ -43,6 +44,7 @@ def render(board: Board) -> str:
         blocks += ["## Not the full protocol", words.partial(board)]
         for table in board.partial:
             blocks += _table(table, spec, "###")
+    blocks += section(board.speeds)
     return "\n\n".join(blocks) + "\n"
 
 

@@ -32,7 +32,7 @@ def row(
             gains[text] = paired(accuracy, theirs)
     classes = sorted(
         {
-            hardware.index(hardware_of(record))
+            hardware.index(record.environment.hardware)
             for record in records
             if record.cost or record.deployed
         }
@@ -109,11 +109,3 @@ def _expense(records: Sequence[Record], hardware: int) -> Expense | None:
         training_parameters=max(cost.training_parameters for cost in costs),
         peak_memory_mb=median(cost.peak_memory_mb for cost in costs),
     )
-
-
-def hardware_of(record: Record) -> str:
-    """What times depend on: two records that differ here are never compared in time."""
-    here = record.environment
-    threads = f"{here.threads} thread{'s' * (here.threads != 1)}"
-    device = f"{here.device_name} ({here.device}, {here.capability})"
-    return f"{device}, {threads}, {here.platform}, torch {here.torch}"

@@ -6,13 +6,17 @@ from collections.abc import Collection, Iterable, Sequence
 from kdbench.leaderboard.board import Board, Gap, Table
 from kdbench.leaderboard.cells import Cell, select
 from kdbench.leaderboard.parts import Share, baselines, shares
-from kdbench.leaderboard.rows import hardware_of, row
+from kdbench.leaderboard.rows import row
 from kdbench.leaderboard.spec import BoardSpec
-from kdbench.record import Record
+from kdbench.record import Record, SpeedRecord
 
 
 def build(
-    records: Iterable[Record], spec: BoardSpec | None = None, *, stale: Collection[str] = ()
+    records: Iterable[Record],
+    spec: BoardSpec | None = None,
+    *,
+    stale: Collection[str] = (),
+    speeds: Sequence[SpeedRecord] = (),
 ) -> Board:
     """The leaderboard of these records.
 
@@ -21,6 +25,7 @@ def build(
         spec: What the suite says; without one nothing is compared and nothing is expected.
         stale: Identities (`record_id`) of records that other code made; they are left out and
             named.
+        speeds: What steps cost, measured alone.
     """
     spec = spec or BoardSpec()
     grouped: dict[str, list[Cell]] = defaultdict(list)
@@ -37,6 +42,7 @@ def build(
         tables=full,
         partial=tuple(table for table in tables if not table.question.full),
         absent=tuple(place for place in spec.wanted if place not in have),
+        speeds=tuple(speeds),
     )
 
 
@@ -59,7 +65,7 @@ def _table(key: str, share: Share, spec: BoardSpec) -> Table:
     }
     used = [cell.answers[seed] for cell in complete for seed in seeds]
     timed = (record for record in used if record.cost or record.deployed)
-    hardware = tuple(sorted({hardware_of(record) for record in timed}))
+    hardware = tuple(sorted({record.environment.hardware for record in timed}))
     rows = []
     for cell in complete:
         theirs = {

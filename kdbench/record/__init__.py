@@ -24,10 +24,12 @@ from kdbench.record.schema import (
     Status,
 )
 from kdbench.record.spec import Spec, Value, frozen
-from kdbench.record.store import Store, write_atomically
+from kdbench.record.speed import QUIET, SpeedRecord, StepSpeed
+from kdbench.record.store import Store, safe_name, write_atomically
 
 __all__ = [
     "PROTOCOL_VERSION",
+    "QUIET",
     "RETRIED",
     "Card",
     "Cost",
@@ -43,7 +45,9 @@ __all__ = [
     "Recipe",
     "Record",
     "Spec",
+    "SpeedRecord",
     "Status",
+    "StepSpeed",
     "Store",
     "TeacherProtocol",
     "TrainingProtocol",
@@ -51,5 +55,6 @@ __all__ = [
     "canonical",
     "fingerprint",
     "frozen",
+    "safe_name",
     "write_atomically",
 ]

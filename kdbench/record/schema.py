@@ -49,6 +49,13 @@ class Environment(Frozen):
         decides = {"torch", "timm", "device", "capability", "threads", "platform"}
         return fingerprint(self.model_dump(include=decides))
 
+    @property
+    def hardware(self) -> str:
+        """What times depend on: two records that differ here are never compared in time."""
+        threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
+        device = f"{self.device_name} ({self.device}, {self.capability})"
+        return f"{device}, {threads}, {self.platform}, torch {self.torch}"
+
 
 class Origin(Frozen):
     """The distribution (or file name) a plugin came from, and its version."""

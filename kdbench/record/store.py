@@ -48,7 +48,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _part(text: str) -> str:
+def safe_name(text: str) -> str:
     """`text` as one component of a path: no separators, no leading dot, bounded."""
     return _UNSAFE.sub("_", text).lstrip(".")[:80] or "_"
 
@@ -91,9 +91,9 @@ class Store:
         """Where this record lies, or would lie."""
         ask = record.question
         asked, content = record.fingerprints.question, fingerprint(record.model_dump(mode="json"))
-        folder = self.root / "records" / _part(ask.dataset)
-        name = f"{_part(ask.method)}-s{ask.seed}-{asked[:12]}-{content[:8]}.json"
-        return folder / f"{_part(ask.teacher)}--{_part(ask.student)}" / name
+        folder = self.root / "records" / safe_name(ask.dataset)
+        name = f"{safe_name(ask.method)}-s{ask.seed}-{asked[:12]}-{content[:8]}.json"
+        return folder / f"{safe_name(ask.teacher)}--{safe_name(ask.student)}" / name
 
     def add(self, record: Record) -> Path:
         """Write the record; its file's path. A record is never overwritten by another."""
@@ -122,7 +122,9 @@ class Store:
 
     def artifact(self, digest: str, suffix: str = ".safetensors") -> Path:
         """Where the artifact with this content hash lies, or would lie."""
-        return self.root / "artifacts" / f"{_part(digest)}{suffix}"  # a record may come from anyone
+        return (
+            self.root / "artifacts" / f"{safe_name(digest)}{suffix}"
+        )  # a record may come from anyone
 
     @contextmanager
     def claim(self, question: str) -> Iterator[bool]:

@@ -86,6 +86,7 @@ class Bench:
     Args:
         method: The plugin's object.
         case: What it is tried on; by default the first of `PAIRS` that it does not decline.
+        device: Where.
         changes: Fields of the case to replace.
 
     Attributes:
@@ -96,7 +97,14 @@ class Bench:
         Unsupported, ContractError, or whatever the method raises.
     """
 
-    def __init__(self, method: Method, case: Case | None = None, **changes: Any) -> None:  # noqa: ANN401 - fields of Case
+    def __init__(
+        self,
+        method: Method,
+        case: Case | None = None,
+        *,
+        device: torch.device = CPU,
+        **changes: Any,  # noqa: ANN401 - fields of Case
+    ) -> None:
         case = replace(case or home(method), **changes)
         self.method, self.case = method, case
         pair = Pair.parse(f"{case.teacher}:{case.student}")
@@ -118,8 +126,8 @@ class Bench:
             protocol=protocol, evaluation=Evaluation(), quiz=method.needs().quiz, seed=5,
             trials=(), yardstick=None, step_seconds=0.0,
         )  # fmt: skip
-        self.teacher = _teacher(pair.teacher.network, facts, method, case.members)
-        self.rig = Rig(cohort, _Noise(case), self.teacher)
+        self.teacher = _teacher(pair.teacher.network, facts, method, case.members).to(device)
+        self.rig = Rig(cohort, _Noise(case, device), self.teacher)
         with guarded("init()"):
             self.runner = self.rig.runner(method)
 
@@ -208,8 +216,8 @@ def _teacher(network: Spec, facts: DataFacts, method: Method, members: int) -> T
 class _Noise(Workbench):
     """A workbench whose data set is noise; it keeps nothing on disk."""
 
-    def __init__(self, case: Case) -> None:
-        super().__init__(Path(), cast(Store, None), CPU)
+    def __init__(self, case: Case, device: torch.device) -> None:
+        super().__init__(Path(), cast(Store, None), device)
         draw = torch.Generator().manual_seed(0)
         shape = (case.rows, *case.image_shape)
         pixels = torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
