@@ -81,7 +81,8 @@ def _run(asked: Asked, folder: Path, watch: Callable[[str], None]) -> tuple[str,
     command = [
         sys.executable, "-P", "-c", _START, os.pathsep.join(sys.path),
         "-c", str(_HERE / "pytest.ini"), "-p", "pytest_benchmark.plugin", "-q",
-        "--benchmark-quiet", "--benchmark-json", str(folder / "out.json"),
+        "--benchmark-quiet", "--benchmark-storage", f"file://{folder}",
+        "--benchmark-json", str(folder / "out.json"),
         "--speed-asked", str(question), str(_HERE / "test_speed.py"),
     ]  # fmt: skip
     now, said = "", list[str]()
