@@ -96,7 +96,8 @@ def remarks(record: SpeedRecord) -> list[str]:
     """What a reader should know of methods: not quiet, not possible, failed."""
     loud = [one.method for one in record.methods if not one.quiet]
     told = [
-        f"{name}: others used the machine, so the figures come from all rounds" for name in loud
+        f"others used the machine, so the figures come from all rounds: {', '.join(loud)}"
+        for _ in loud[:1]
     ]
     told += [f"{name}: unsupported, {why}" for name, why in sorted(record.unsupported.items())]
     return told + [f"{name}: failed, {why}" for name, why in sorted(record.failed.items())]

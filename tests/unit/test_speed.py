@@ -1,12 +1,16 @@
 """What a speed run says: its limits, its figures, what changed, and the section of a board."""
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
+from kdbench.api import Batch, Losses, Method, Outputs
 from kdbench.errors import StoreError, UsageError
+from kdbench.functional import cross_entropy
 from kdbench.leaderboard import (
     BoardSpec,
     Figure,
@@ -21,10 +25,13 @@ from kdbench.leaderboard import (
     write_speed,
 )
 from kdbench.record import Pair, SpeedRecord, StepSpeed, Store
-from kdbench.registry import Registry
+from kdbench.registry import Registry, Source
 from kdbench.statistics import medians_ratio
+from kdbench.testing import Bench, Case
 from kdbench.testing.speed import earlier
-from kdbench.testing.speed.asked import Asked, ask
+from kdbench.testing.speed.asked import Asked, Contender, ask
+from kdbench.testing.speed.duel import Duel
+from kdbench.testing.speed.lap import Block
 from kdbench.testing.speed.limit import Limit, broken
 
 HERE = {
@@ -222,3 +229,54 @@ def test_a_pair_names_a_file_of_one_part(pair: str) -> None:
     assert "/" not in name
     assert ":" not in name
     assert name.endswith("-b64")
+
+
+SOURCE = Source("late", "file", "late", "", "late.py", "1", "")
+TINY = Case(rows=32, batch_size=8, steps=8)
+
+
+@dataclass(frozen=True)
+class Plain(Method):
+    """Cross-entropy with the labels, after a teacher pass."""
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:
+        return {"hard": cross_entropy(student.logits, batch.target, batch.labelled)}
+
+
+@dataclass(frozen=True)
+class Late(Method):
+    """A second pass over the logits from half of the budget on."""
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:
+        hard = cross_entropy(student.logits, batch.target, batch.labelled)
+        late = (student.logits @ student.logits.T).mean() if batch.progress >= 0.5 else 0 * hard
+        return {"hard": hard, "late": late}
+
+
+def test_a_method_whose_work_differs_over_the_budget_is_measured_over_all_of_it() -> None:
+    plain = Bench(Plain(), TINY)
+    assert Duel(Bench(Plain(), TINY), plain, 1e-3)._ours.points == 1
+    assert Duel(Bench(Late(), TINY), plain, 1e-3)._ours.points == 8
+
+
+def test_operations_of_a_step_are_those_that_torch_s_own_counter_finds() -> None:
+    block = Block(Bench(Plain(), TINY), 1)
+    block.lap()
+    (ours,) = block.operations()
+    with FlopCounterMode(display=False) as counter:
+        block.lap()
+    assert ours == counter.get_total_flops() > 0
+
+
+def test_loud_rounds_are_left_out_and_counted_unless_too_few_are_quiet() -> None:
+    contender = Contender(spec="late", sources=(SOURCE,), teacher_passes=1)
+    for loud, kept, quiet in ((1, 6, True), (2, 7, False)):
+        duel = Duel(Bench(Plain(), TINY), Bench(Plain(), TINY), 1e-3)
+        lap = replace(duel._ours.lap(), foreign=0.0)
+        busy = replace(lap, foreign=0.31)
+        duel._laps = [(busy if i < loud else lap, 0.5, lap) for i in range(7)]
+        timings = [1.0 + i for i in range(7)]
+        found = duel.summary(timings, contender, 40.0)
+        assert (len(timings), found.discarded, found.quiet) == (kept, loud, quiet)
+        assert len(found.step_ms) == kept
+        assert found.step_ms[0] == 1000.0 * (1 + loud * quiet)

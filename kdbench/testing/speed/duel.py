@@ -9,11 +9,13 @@ from kdbench.record import QUIET, StepSpeed
 from kdbench.testing.bench import Bench
 from kdbench.testing.speed.asked import Contender
 from kdbench.testing.speed.lap import Block, Lap
-from kdbench.testing.speed.peak import Operations
 from kdbench.train import PHASES
 
 LOUD = 0.3
 """Cores that others may use during a round that counts."""
+
+POINTS = 8
+"""Steps of a block at most, at evenly spread points of the budget."""
 
 MOST = 60
 """Rounds at most, however short they are."""
@@ -34,24 +36,22 @@ class Duel:
 
     def __init__(self, ours: Bench, theirs: Bench, seconds: float) -> None:
         start = time.perf_counter()
-        # a block of a method with stages visits them all
+        first, second = Block(ours, POINTS), Block(theirs, POINTS)
+        counts, others = first.operations(), second.operations()
+        self.operations = sum(counts) // POINTS
+        # stages, or a term that sets in later: then a block has to visit the whole budget
         staged = max(len(ours.stages), len(theirs.stages)) > 1
-        points = 8 if staged else 1
+        points = POINTS if staged or len({*counts}) > 1 or len({*others}) > 1 else 1
+        self.peak_memory_mb = first.peak_memory_mb()
         first, second = Block(ours, points), Block(theirs, points)
-        first.lap()  # what is lazy is made
-        with Operations() as counter:
-            first.lap()
-        self.operations = counter.total // points
-        second.lap()
         one = (first.lap().wall_ms + second.lap().wall_ms) / 1e3
-        if not staged:
-            points = min(8, max(1, int(seconds / QUIET / one)))
+        if points == 1:
+            points = min(POINTS, max(1, int(seconds / QUIET / one)))
         self._ours, self._theirs = Block(ours, points), Block(theirs, points)
         self._wanted = min(MOST, max(QUIET, int(seconds / (one * points))))
         self.rounds = 2 * self._wanted
         self._laps: list[tuple[Lap, float, Lap]] = []
         self._reference = math.nan, second.lap()
-        self.peak_memory_mb = first.peak_memory_mb()
         self.warmup_seconds = time.perf_counter() - start
 
     def theirs(self) -> None:

@@ -14,6 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from kdbench.api import Batch, Losses, Method
 from kdbench.api.method import Loop
 from kdbench.testing.bench import Bench
+from kdbench.testing.speed.peak import Operations
 from kdbench.train import PHASES, Clock, Step, guarded
 
 _TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -49,15 +50,12 @@ class Block:
 
     def lap(self) -> Lap:
         """The whole block once."""
-        runner, views, clock = self._bench.runner, self._bench.rig.views, self._bench.runner.clock
+        clock = self._bench.runner.clock
         clock.spent, clock.running = dict.fromkeys(PHASES, 0.0), True
         busy, cpu, start = _busy(), time.process_time(), clock.now()
         with guarded("step()"):
             for point in range(self.points):
-                runner.done = int((point + 0.5) / self.points * runner.total)
-                with clock.phase("data"):
-                    step = Step(views, self._rows, 0, runner.progress, self._teach)
-                runner.step(step)
+                self._step(point)
         wall = clock.now() - start
         own = 1e3 * (time.process_time() - cpu)
         # each core's counter is behind by up to a tick
@@ -68,6 +66,25 @@ class Block:
         return Lap(
             wall_ms=wall / self.points, cpu_ms=own / self.points, parts_ms=parts, foreign=foreign
         )
+
+    def _step(self, point: int) -> None:
+        """The step at one point of the budget."""
+        runner = self._bench.runner
+        runner.done = int((point + 0.5) / self.points * runner.total)
+        with runner.clock.phase("data"):
+            step = Step(self._bench.rig.views, self._rows, 0, runner.progress, self._teach)
+            if runner.needs.second:
+                _ = step.second  # made when first asked for, which no phase would have
+        runner.step(step)
+
+    def operations(self) -> list[int]:
+        """Operations of the step at each point."""
+        counts = []
+        for point in range(self.points):
+            with guarded("step()"), Operations() as counter:
+                self._step(point)
+            counts.append(counter.total)
+        return counts
 
     def peak_memory_mb(self) -> float:
         """MiB that the block's tensors take at most, on top of what lay there before it.
