@@ -19,6 +19,9 @@ from kdbench.record import Environment, Failure, Record, Status
 from kdbench.registry import Source
 from kdbench.train import Diverged, Runner
 
+KERNELS = 2
+"""The teacher answers with its batch norms folded."""
+
 
 @dataclass
 class Attempt:
@@ -49,13 +52,11 @@ class Attempt:
         message = blame(error, self.trial.method.sources, loss)
         return Failure(kind=type(error).__name__, message=message, where=where)
 
-    def record(
-        self, cohort: Cohort, rows: int, seconds: dict[str, float], where: Environment
-    ) -> Record:
-        """The record of this attempt."""
+    def record(self, cohort: Cohort, where: Environment, **shared: Any) -> Record:  # noqa: ANN401 - of Record
+        """The record of this attempt, with what all of its cohort share."""
         return self.trial.record(
-            cohort.suite, self.status, where, rows=rows, curve=tuple(self.curve), seconds=seconds,
-            failure=self.failure, **self.fields,
+            cohort.suite, self.status, where, curve=tuple(self.curve), failure=self.failure,
+            **shared, **self.fields,
         )  # fmt: skip
 
 
@@ -105,7 +106,7 @@ def environment(device: torch.device) -> Environment:
         python=platform.python_version(), torch=torch.__version__, timm=version("timm"),
         kdbench=version("kdbench"), device=device.type, device_name=name, capability=capability,
         threads=torch.get_num_threads(),
-        platform=f"{platform.system()} {platform.machine()}",
+        platform=f"{platform.system()} {platform.machine()}", kernels=KERNELS,
     )  # fmt: skip
 
 

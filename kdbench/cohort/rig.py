@@ -1,5 +1,6 @@
 """What all trials of a cohort share: rows, views, teacher; how students are built and measured."""
 
+from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any
 
@@ -7,6 +8,7 @@ from safetensors.torch import save
 from torch import nn
 
 from kdbench.api import Maps, Method
+from kdbench.cohort.outcome import environment
 from kdbench.cohort.workbench import Workbench, method
 from kdbench.data import Split, Views, derive_seed, transfer_rows
 from kdbench.measure import (
@@ -23,7 +25,7 @@ from kdbench.measure import (
 from kdbench.models import Network, arguments
 from kdbench.plan import Cohort
 from kdbench.record import Card, Cost, Deployed
-from kdbench.teacher import Teacher, build, pupil
+from kdbench.teacher import Recall, Teacher, build, opened, pupil
 from kdbench.train import Diverged, Runner, Teach, guarded, interleave, seed_torch
 
 TRANSFER_ROWS = 10_000
@@ -70,8 +72,31 @@ class Rig:
         )  # fmt: skip
 
     def teach(self, maps: Maps) -> Teach:
-        """The shared teacher, with these maps."""
-        return self.teacher.answering(maps, self.cohort.protocol.precision)
+        """The shared teacher, with these maps, asked at every step."""
+        return self.teacher.answering(maps, self.cohort.protocol)
+
+    @cached_property
+    def recall(self) -> Recall | None:
+        """The shared teacher by its kept answers, where the plan has them kept."""
+        cohort, network = self.cohort, self.teacher.converged[0]
+        if cohort.answers == "live":
+            return None
+        card = {
+            # the spec too: how images are resized is no part of the weights
+            "teacher": str(cohort.pair.teacher), "weights": self.teacher.weights,
+            "mean": network.mean.flatten().tolist(), "std": network.std.flatten().tolist(),
+            "rows": self.splits.train.digest, "environment": environment(self.device).group,
+        }  # fmt: skip
+        return opened(
+            self.bench.cache, self.teach(Maps()), self.views, cohort.protocol, self.total,
+            card=card, classes=cohort.dataset.num_classes, pooled=self.teacher.port().pooled_dim,
+            most_bytes=int(cohort.answers_gb * 1e9),
+        )  # fmt: skip
+
+    @property
+    def answers(self) -> dict[str, float]:
+        """How the teacher answered, for the record."""
+        return asdict(self.recall.tally) | {"kept": 1.0} if self.recall else {"live": 1.0}
 
     def deployed(self, runner: Runner) -> nn.Module:
         """What is measured and shipped.

@@ -69,8 +69,9 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
         _costs(rig, attempts, phases["train"])
     phases["trial"] = sum(phases.values()) / len(attempts)
     seconds = {name: round(value, 4) for name, value in phases.items()}
+    shared = {"rows": len(rig.views), "seconds": seconds, "answers": rig.answers}
     where = environment(bench.device)
-    return [attempt.record(cohort, len(rig.views), seconds, where) for attempt in attempts.values()]
+    return [attempt.record(cohort, where, **shared) for attempt in attempts.values()]
 
 
 def _train(rig: Rig, attempts: dict[str, Attempt]) -> None:
@@ -90,7 +91,7 @@ def _train(rig: Rig, attempts: dict[str, Attempt]) -> None:
                     attempt.fail(error, f"curve, step {done}")
 
     asked = (runner.needs.maps for runner in runners.values())
-    teach = rig.teach(reduce(operator.or_, asked, Maps()))
+    teach = rig.recall or rig.teach(reduce(operator.or_, asked, Maps()))
     protocol, watch = rig.cohort.protocol, rig.bench.watch
     losses, failures = lockstep(
         runners, rig.views, protocol, rig.total, teach, watch=watch, after=after

@@ -12,7 +12,7 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdbench.data.decoded import require_memory
@@ -78,12 +78,16 @@ class Views:
         base = np.full(int(self._rows.max()) + 1, -1, np.int64)
         base[self._rows] = np.arange(len(self._rows)) * pixels
         self._base = torch.from_numpy(base)
-        self._plain = self._starts(torch.full_like(self._base, self.plain_id))
+        self._plain = self._starts(torch.full_like(self._base, self.plain_id), self._base)
         self._offsets = torch.arange(self._height, device=self.device) * self._line * self._channels
         self._epoch: _Epoch | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def has(self, rows: Int[Tensor, " batch"]) -> Bool[Tensor, " batch"]:
+        """Which of these rows take part."""
+        return torch.from_numpy(np.isin(rows.numpy(), self._rows))
 
     @property
     def plain_id(self) -> int:
@@ -108,6 +112,17 @@ class Views:
         """These rows' views in this epoch, channels_last; exactly `uint8.float() / 255`."""
         return self._gather(self._drawn(epoch).starts.index_select(0, rows))
 
+    def at(
+        self, rows: Int[Tensor, " batch"], ids: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """These views of these rows, both on the host, otherwise like `batch`."""
+        return self._gather(self._starts(ids, self._base[rows]))
+
+    def keys(self, rows: Int[Tensor, " batch"], epoch: int) -> Int[Tensor, " batch"]:
+        """One number, on the host, for a row and its view in this epoch: row x per_row + id."""
+        rows = rows.cpu()
+        return rows * self.per_row + self.ids(epoch)[rows]
+
     def plain(self, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch channels height width"]:
         """The images of these rows as they are, otherwise like `batch`."""
         return self._gather(self._plain.index_select(0, rows))
@@ -121,13 +136,15 @@ class Views:
         if self._epoch is None or self._epoch.number != epoch:
             # 2**64 is so much larger than per_row that the remainder's bias is below 1e-15
             ids = torch.from_numpy((self._words("views", epoch) % self.per_row).astype(np.int64))
-            self._epoch = _Epoch(epoch, ids, self._starts(ids))
+            self._epoch = _Epoch(epoch, ids, self._starts(ids, self._base))
         return self._epoch
 
     def _id(self, dy: int, dx: int, mirrored: int) -> int:
         return (dy * self._sides + dx) * (1 + self.flip) + mirrored
 
-    def _starts(self, ids: Int[Tensor, " rows"]) -> Int[Tensor, " rows"]:
+    def _starts(
+        self, ids: Int[Tensor, " rows"], base: Int[Tensor, " rows"]
+    ) -> Int[Tensor, " rows"]:
         """Offset of the first value of each row's window; negative for a row that takes no part."""
         mirrored = ids % 2 if self.flip else torch.zeros_like(ids)
         place = ids // (1 + self.flip)
@@ -135,8 +152,8 @@ class Views:
         # mirroring comes after the crop: in the mirrored image the window lies at the mirrored
         # place
         dx = torch.where(mirrored.bool(), 2 * self.shift - dx, dx)
-        start = (self._base + mirrored * self._mirror + dy * self._line + dx) * self._channels
-        return torch.where(self._base < 0, -(2**62), start).to(self.device)
+        start = (base + mirrored * self._mirror + dy * self._line + dx) * self._channels
+        return torch.where(base < 0, -(2**62), start).to(self.device)
 
     def _pad(self, split: Split) -> Tensor:
         """Every run of one image line's length in the padded pixels, as an overlapping view."""

@@ -142,6 +142,7 @@ class _Asker:
                 seed=seed, trials=tuple(trials.values()),
                 yardstick=self.trial(baselines[0], quiz, common, code) if baselines else None,
                 step_seconds=suite.limits.step_seconds,
+                answers_gb=suite.limits.answers_gb,
             )  # fmt: skip
 
     def trial(

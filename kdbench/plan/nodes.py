@@ -128,6 +128,7 @@ class Cohort:
         trials: Those still to run.
         yardstick: The trial that costs are relative to; timed beside the others even if it is
             answered.
+        answers_gb: Bound of a teacher's kept answers, in 10^9 bytes.
         quiz: Share of the transfer set that the stream leaves out.
     """
 
@@ -144,6 +145,23 @@ class Cohort:
     trials: tuple[Trial, ...]
     yardstick: Trial | None
     step_seconds: float
+    answers_gb: float = 0.0
+
+    @property
+    def answers(self) -> Literal["kept", "live"]:
+        """Whether the shared teacher's answers are kept, or given at every step.
+
+        Maps are too large to keep, and one pass serves all methods: where any of them asks for
+        more than logits and pooled features, the teacher is asked at every step. No bit of a result
+        depends on it.
+        """
+        asks = [trial.method.needs for trial in self.trials]
+        shared = [one for one in asks if one["teacher"] == "shared"]
+        more = [
+            one["hints"] or one["preacts"] or one["class_maps"] or one["statistics"] == "batch"
+            for one in shared
+        ]
+        return "kept" if shared and not any(more) and self.answers_gb else "live"
 
     @property
     def rows(self) -> int | None:

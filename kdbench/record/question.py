@@ -55,6 +55,7 @@ class TrainingProtocol(Frozen):
         shift: Zero padding in pixels of the random crop; 0 for none.
         flip: Mirror at random.
         precision: Of forward and backward pass.
+        answers: In which precision a teacher's answers are kept; students learn from what is kept.
     """
 
     epochs: float = Field(gt=0, le=1e6)
@@ -75,6 +76,7 @@ class TrainingProtocol(Frozen):
     shift: int = Field(0, ge=0)
     flip: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    answers: Literal["float32", "float16"] = "float32"
 
     @field_validator("milestones")
     @classmethod
@@ -88,6 +90,13 @@ class TrainingProtocol(Frozen):
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs momentum")
         return self
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Nothing is said of later choices that are not made: such questions keep their names."""
+        found: dict[str, Any] = dump(self)
+        later = {"answers": "float32", "method": ""}
+        return {k: v for k, v in found.items() if k not in later or v != later[k]}
 
     @property
     def full(self) -> bool:
@@ -118,12 +127,6 @@ class TeacherProtocol(TrainingProtocol):
     method: str = ""
     seed: int | Literal["trial"] = 0
     anchors: int = Field(8, ge=1, le=1000)
-
-    @model_serializer(mode="wrap")
-    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Nothing is said of a method that is not asked for: such questions keep their names."""
-        found: dict[str, Any] = dump(self)
-        return found if self.method else {k: v for k, v in found.items() if k != "method"}
 
 
 class Evaluation(Frozen):

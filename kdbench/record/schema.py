@@ -1,8 +1,8 @@
 """One immutable record a trial, failures included: all that tables and pages are made from."""
 
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from kdbench.record.question import Frozen, Question, fingerprint
 
@@ -31,6 +31,8 @@ class Environment(Frozen):
     Attributes:
         capability: Instruction set of the CPU as torch sees it, or compute capability of the GPU.
         threads: Compute threads of the worker.
+        kernels: Moves when the host itself chooses other kernels for the same mathematics, which
+            moves results within rounding.
     """
 
     python: str
@@ -42,11 +44,18 @@ class Environment(Frozen):
     capability: str
     threads: int
     platform: str
+    kernels: int = 1
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Nothing is said of the first kernels: records of that time keep their bytes."""
+        found: dict[str, Any] = dump(self)
+        return {k: v for k, v in found.items() if (k, v) != ("kernels", 1)}
 
     @property
     def group(self) -> str:
         """Fingerprint of what decides bits: equal groups give equal weights."""
-        decides = {"torch", "timm", "device", "capability", "threads", "platform"}
+        decides = {"torch", "timm", "device", "capability", "threads", "platform", "kernels"}
         return fingerprint(self.model_dump(include=decides))
 
     @property
@@ -54,7 +63,8 @@ class Environment(Frozen):
         """What times depend on: two records that differ here are never compared in time."""
         threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
         device = f"{self.device_name} ({self.device}, {self.capability})"
-        return f"{device}, {threads}, {self.platform}, torch {self.torch}"
+        kernels = f", kernels {self.kernels}" * (self.kernels > 1)
+        return f"{device}, {threads}, {self.platform}, torch {self.torch}{kernels}"
 
 
 class Origin(Frozen):
@@ -154,6 +164,9 @@ class Record(Frozen):
             "transfer".
         losses: Mean of each weighted term over the last epoch.
         curve: Points (share of the budget, metrics) on the validation rows.
+        answers: How the cohort's teacher answered: "kept" or "live" (1 where it is so), and of kept
+            ones the rows read, asked and passed by for want of room, and the seconds that asking
+            and reading took.
         logits: Content hash of the measured split's logits in the store's `artifacts`.
         seconds: Wall seconds of the cohort's phases; diagnostics, not cost.
     """
@@ -177,9 +190,16 @@ class Record(Frozen):
     teacher: Card | None = None
     deployed: Deployed | None = None
     cost: Cost | None = None
+    answers: dict[str, float] = {}
     logits: str = ""
     seconds: dict[str, float] = {}
     failure: Failure | None = None
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Nothing is said of what older records did not say: they keep their bytes."""
+        found: dict[str, Any] = dump(self)
+        return found if self.answers else {k: v for k, v in found.items() if k != "answers"}
 
     @property
     def label(self) -> str:

@@ -67,9 +67,12 @@ class Limits(Frozen):
     Attributes:
         step_seconds: A single step, or a method's `init`, that takes longer ends its trial as
             `timeout`.
+        answers_gb: What a teacher's kept answers may take on disk, in 10^9 bytes, for each kind of
+            view; 0 keeps none.
     """
 
     step_seconds: float = Field(600.0, gt=0)
+    answers_gb: float = Field(8.0, ge=0)
 
 
 class Suite(Frozen):

@@ -2,6 +2,9 @@
 
 from kdbench.teacher.frozen import Teacher, digest
 from kdbench.teacher.pupil import pupil
+from kdbench.teacher.recall import Recall, opened
 from kdbench.teacher.training import build, ensure, folder, open_teacher
 
-__all__ = ["Teacher", "build", "digest", "ensure", "folder", "open_teacher", "pupil"]
+__all__ = [
+    "Recall", "Teacher", "build", "digest", "ensure", "folder", "open_teacher", "opened", "pupil",
+]  # fmt: skip

@@ -13,7 +13,9 @@ from torch.nn import functional as F
 from kdbench.api import Hint, Maps, Outputs, Port
 from kdbench.errors import DataError, Unsupported
 from kdbench.models import Network, batch_statistics
-from kdbench.train import Teach
+from kdbench.record import TrainingProtocol
+from kdbench.teacher.folding import folded
+from kdbench.train import Asked, Teach
 
 
 def digest(module: nn.Module) -> str:
@@ -41,6 +43,9 @@ class Teacher(nn.Module):
         self.anchors = tuple(members[0])
         self.members = nn.ModuleList(nn.ModuleList(member.values()) for member in members)
         self.eval().requires_grad_(False)
+        self.folded = nn.ModuleList(
+            nn.ModuleList(map(folded, member.values())) for member in members
+        )
         self.born = digest(self)
         digests = "".join(digest(network) for network in self.converged)
         self.weights = hashlib.sha256(digests.encode()).hexdigest()
@@ -63,7 +68,7 @@ class Teacher(nn.Module):
     def pick(self, hints: tuple[int, ...]) -> None:
         """Give only these feature maps from now on."""
         if len(self.members) == 1:
-            for network in self.members[0]:  # type: ignore[attr-defined]  # as above
+            for network in (*self.members[0], *self.folded[0]):  # type: ignore[misc]  # as above
                 network.pick(hints)
 
     def port(self) -> Port:
@@ -105,11 +110,12 @@ class Teacher(nn.Module):
             anchor: Share of the teacher's own training.
             statistics: Whose its batch norms use, "running" or the "batch"'s; see `Needs`.
         """
-        place = self.place(anchor)
-        with batch_statistics(self) if statistics == "batch" else nullcontext():
+        place, batch = self.place(anchor), statistics == "batch"
+        networks = self.members if batch else self.folded
+        with batch_statistics(self) if batch else nullcontext():
             said: list[Outputs] = [
                 member[place](images, maps if len(self.members) == 1 else Maps())  # type: ignore[index]  # a ModuleList of Networks
-                for member in self.members
+                for member in networks
             ]
         if len(said) == 1:
             return said[0]
@@ -119,14 +125,16 @@ class Teacher(nn.Module):
             pooled=torch.cat([o.pooled for o in said], 1),
         )
 
-    def answering(self, maps: Maps, precision: str) -> Teach:
-        """This teacher with these maps, in a protocol's precision, as the loop asks it."""
-        narrow = precision == "bfloat16"
+    def answering(self, maps: Maps, protocol: TrainingProtocol) -> Teach:
+        """This teacher with these maps, as a protocol has the loop ask it."""
+        narrow, kept = protocol.precision == "bfloat16", getattr(torch, protocol.answers)
 
-        def answer(anchor: float, statistics: str, images: Tensor) -> Outputs:
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=narrow):
-                outputs: Outputs = self(images, maps, anchor, statistics)
-                return outputs.float()
+        def answer(asked: Asked) -> Outputs:
+            with torch.autocast(asked.images.device.type, torch.bfloat16, enabled=narrow):
+                said: Outputs = self(asked.images, maps, asked.anchor, asked.statistics)
+            said = said.float()
+            logits, pooled = (part.to(kept).float() for part in (said.logits, said.pooled))
+            return replace(said, logits=logits, pooled=pooled)
 
         return answer
 

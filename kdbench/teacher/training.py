@@ -147,7 +147,7 @@ def _taught(
         build=lambda: build(job.network, job.dataset, views.device), seed=seed,
         total=job.protocol.total_steps(len(views)),
     )  # fmt: skip
-    return runner, above.answering(method.needs().maps, job.protocol.precision), above
+    return runner, above.answering(method.needs().maps, job.protocol), above
 
 
 def _fault(job: TeacherJob, error: Exception) -> Exception:

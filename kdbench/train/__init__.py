@@ -6,11 +6,12 @@ from kdbench.train.lockstep import guarded, lockstep
 from kdbench.train.runner import Diverged, Runner
 from kdbench.train.schedule import learning_rate
 from kdbench.train.seeding import seed_torch
-from kdbench.train.stream import Step, Teach, make_batch, stream
+from kdbench.train.stream import Asked, Step, Teach, make_batch, stream
 from kdbench.train.timing import interleave
 
 __all__ = [
     "PHASES",
+    "Asked",
     "Clock",
     "Diverged",
     "Runner",

@@ -1,7 +1,7 @@
 """One stream of batches for all methods, each with what the shared teacher says of it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -12,8 +12,28 @@ from kdbench.api import Batch, Outputs
 from kdbench.data import Views, strengthened
 from kdbench.record import TrainingProtocol
 
-Teach: TypeAlias = Callable[[float, str, Tensor], Outputs]
-"""The shared teacher at an anchor, with running or batch statistics, on images in [0, 1]."""
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the shared teacher is asked.
+
+    Attributes:
+        anchor: Share of its training.
+        statistics: Whose its batch norms use, "running" or the "batch"'s.
+        images: In [0, 1].
+        rows, epoch, second: Of which rows, and drawn when, these are the first or second views.
+    """
+
+    anchor: float
+    statistics: str
+    images: Tensor
+    rows: Tensor
+    epoch: int
+    second: bool
+
+
+Teach: TypeAlias = Callable[[Asked], Outputs]
+"""The shared teacher."""
 
 
 class Step:
@@ -66,7 +86,8 @@ class Step:
         key = (anchor, statistics, second)
         if key not in self._answers:
             images = self.second if second else self.batch.inputs
-            self._answers[key] = self._teach(anchor, statistics, images)
+            asked = Asked(anchor, statistics, images, self._rows, self._epoch, second)
+            self._answers[key] = self._teach(asked)
             self._keep(*self._answers[key].tensors())
         return self._answers[key]
 
@@ -84,12 +105,12 @@ def make_batch(views: Views, rows: Tensor, images: Tensor, progress: float) -> B
 
 
 def stream(
-    views: Views, protocol: TrainingProtocol, total: int
+    views: Views, protocol: TrainingProtocol, total: int, first: int = 0
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """Epoch, step and rows of each batch of the budget, the same for every method of a cohort."""
+    """Epoch, step and rows of each batch from step `first` on, the same for every method."""
     each = protocol.steps_per_epoch(len(views))
     epoch, order = -1, torch.empty(0, dtype=torch.int64)
-    for step in range(total):
+    for step in range(first, total):
         if step // each != epoch:
             epoch, order = step // each, views.order(step // each)
         start = step % each * protocol.batch_size

@@ -12,6 +12,7 @@ from kdbench.measure import fidelity, quality, sweep
 from kdbench.testing.speed.duel import Duel
 from kdbench.testing.speed.peak import CONVOLUTIONS, SIDE, convolution, product
 from kdbench.testing.speed.run import Run
+from kdbench.train import Asked
 
 EVALUATED = 1000
 """Rows of the evaluation sweep."""
@@ -49,8 +50,9 @@ def test_data(benchmark: Any, speed: Run) -> None:  # noqa: ANN401 - as above
 def test_teacher(benchmark: Any, speed: Run) -> None:  # noqa: ANN401 - as above
     """A batch's teacher pass, logits and pooled features."""
     rig = speed.reference.rig
-    teach, images = rig.teach(Maps()), rig.views.batch(torch.arange(speed.asked.batch), 0)
-    task = lambda: teach(1.0, "running", images)  # noqa: E731 - timed as it stands
+    teach, rows = rig.teach(Maps()), torch.arange(speed.asked.batch)
+    asked = Asked(1.0, "running", rig.views.batch(rows, 0), rows, 0, second=False)
+    task = lambda: teach(asked)  # noqa: E731 - timed as it stands
     speed.pair_ms["teacher pass"] = 1e3 * _timed(benchmark, speed, task).median
 
 
