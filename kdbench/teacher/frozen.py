@@ -45,7 +45,7 @@ class Teacher(nn.Module):
         self.eval().requires_grad_(False)
         self.folded = nn.ModuleList(
             nn.ModuleList(map(folded, member.values())) for member in members
-        )
+        ).eval()
         self.born = digest(self)
         digests = "".join(digest(network) for network in self.converged)
         self.weights = hashlib.sha256(digests.encode()).hexdigest()

@@ -13,7 +13,7 @@ from kdbench.data import Split, Views, strengthened
 from kdbench.models import Network, batch_statistics, create
 from kdbench.record import Spec, TrainingProtocol
 from kdbench.teacher import Teacher
-from kdbench.train import Runner, lockstep
+from kdbench.train import Asked, Runner, lockstep
 from kdbench_models import resnet, vgg, wrn
 
 assert all(family.ENTRIES for family in (resnet, vgg, wrn))  # registers them
@@ -189,15 +189,15 @@ def test_a_method_with_two_views_gets_both_networks_word_on_each() -> None:
         targets=split.labels,
     )  # fmt: skip
     runner = Runner(method, student, setup, protocol, seed=0, total=3, device=cpu)
-    asked: list[tuple[float, str]] = []
+    heard: list[tuple[float, str]] = []
 
-    def teach(anchor: float, statistics: str, x: torch.Tensor) -> Outputs:
-        asked.append((anchor, statistics))
-        return teacher(x, Maps(), anchor, statistics)
+    def teach(asked: Asked) -> Outputs:
+        heard.append((asked.anchor, asked.statistics))
+        return teacher(asked.images, Maps(), asked.anchor, asked.statistics)
 
     _, failures = lockstep({"one": runner}, views, protocol, 3, teach)
     assert failures == {}
-    assert asked == [(1.0, "batch")] * 6
+    assert heard == [(1.0, "batch")] * 6
     for batch, said, taught in method.seen:
         assert batch.second is not None
         assert torch.equal(batch.second, strengthened(batch.inputs, batch.index, 3, 0))

@@ -238,7 +238,7 @@ def test_an_ensemble_of_one_is_its_member(job: TeacherJob, bench: Workbench) -> 
     network = build(job.network, job.dataset, CPU).eval()
     alone, twice = Teacher([{1.0: network}]), Teacher([{1.0: network}, {1.0: network}])
     raw = network(images()).logits
-    assert torch.equal(alone(images()).logits, raw)
+    assert torch.allclose(alone(images()).logits, raw, rtol=1e-4, atol=1e-5)  # folded
     torch.testing.assert_close(twice(images()).logits, F.log_softmax(raw, 1))
 
 
@@ -257,7 +257,8 @@ def test_a_teacher_can_come_from_a_file(
     given = small(kdbench_plan, f"resnet8[width=0.25,checkpoint={file}]:resnet8")
     bench.train_teacher(given, "")
     teacher = open_teacher((given,), {0.5, 1.0}, bench.cache, CPU)
-    assert torch.equal(teacher(images()).logits, network(images()).logits)
+    raw = network(images()).logits
+    assert torch.allclose(teacher(images()).logits, raw, rtol=1e-4, atol=1e-5)  # folded
     assert teacher.anchors == (1.0,)
     file.unlink()
     with pytest.raises(DataError, match="cannot be read"):

@@ -20,6 +20,7 @@ from kdbench.measure import summarise_rounds
 from kdbench.record import TrainingProtocol
 from kdbench.train import (
     PHASES,
+    Asked,
     Diverged,
     Runner,
     Step,
@@ -140,7 +141,8 @@ class Teacher:
         self.net, self.asked, self.maps = Net(seed=9).eval(), list[float](), maps
 
     @torch.no_grad()
-    def __call__(self, anchor: float, statistics: str, images: Tensor) -> Outputs:
+    def __call__(self, asked: Asked) -> Outputs:
+        anchor, images = asked.anchor, asked.images
         self.asked.append(anchor)
         said = self.net(images, self.maps)
         return Outputs(logits=said.logits * anchor, pooled=said.pooled, hints=said.hints)
@@ -269,7 +271,7 @@ def test_without_a_teacher_nothing_is_asked_and_its_logits_are_empty() -> None:
             assert teacher.logits.shape == (len(batch.inputs), 0)
             return super().loss(student, teacher, batch, state)
 
-    def never(anchor: float, images: Tensor) -> Outputs:
+    def never(asked: Asked) -> Outputs:
         raise AssertionError("asked")
 
     train({"alone": runner(Alone())}, never)
@@ -311,7 +313,7 @@ def test_the_loop_equals_torch_s_own_backward_over_ten_steps(
         images = seen.batch(rows, epoch)
         logits = mine(images).logits
         loss = F.cross_entropy(logits, seen.labels[rows]) + F.mse_loss(
-            logits, teacher(1, "running", images).logits
+            logits, teacher(Asked(1.0, "running", images, rows, epoch, second=False)).logits
         )
         plain.zero_grad()
         loss.backward()
