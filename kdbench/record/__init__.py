@@ -1,5 +1,6 @@
 """What was asked and what came out: specs, questions, records and the store. No torch here."""
 
+from kdbench.record.checkpoint import Standing, standing, told
 from kdbench.record.pair import Pair, Recipe
 from kdbench.record.question import (
     PROTOCOL_VERSION,
@@ -46,6 +47,7 @@ __all__ = [
     "Record",
     "Spec",
     "SpeedRecord",
+    "Standing",
     "Status",
     "StepSpeed",
     "Store",
@@ -56,5 +58,7 @@ __all__ = [
     "fingerprint",
     "frozen",
     "safe_name",
+    "standing",
+    "told",
     "write_atomically",
 ]

@@ -126,6 +126,15 @@ class Store:
             self.root / "artifacts" / f"{safe_name(digest)}{suffix}"
         )  # a record may come from anyone
 
+    def checkpoint(self, question: str, code: str) -> Path:
+        """Where a trial lies that was put away in training, or would lie."""
+        return self.root / "checkpoints" / f"{question}-{code[:12]}.safetensors"
+
+    def forget(self, question: str) -> None:
+        """Remove what was put away of this question, by whatever code."""
+        for path in self.root.glob(f"checkpoints/{question}-*.safetensors"):
+            path.unlink(missing_ok=True)
+
     @contextmanager
     def claim(self, question: str) -> Iterator[bool]:
         """Whether this process alone may answer the question while the context is open.

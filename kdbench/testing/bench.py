@@ -131,19 +131,20 @@ class Bench:
         with guarded("init()"):
             self.runner = self.rig.runner(method)
 
-    def train(self) -> dict[str, float]:
-        """Mean weighted terms of the last epoch, after the whole budget.
+    def train(self, last: int | None = None) -> dict[str, float]:
+        """Mean weighted terms of the last epoch, after the rest of the budget or step `last`.
 
         Raises:
             Whatever made the trial leave the loop.
         """
         teach = self.rig.teach(self.runner.needs.maps)
         losses, failures = lockstep(
-            {"": self.runner}, self.rig.views, self.rig.cohort.protocol, self.rig.total, teach
-        )
+            {"": self.runner}, self.rig.views, self.rig.cohort.protocol, self.rig.total, teach,
+            start=self.runner.done, stop=lambda done: done == last,
+        )  # fmt: skip
         if failures:
             raise failures[""]
-        return losses[""]
+        return losses.get("", {})
 
     def step(
         self,

@@ -25,6 +25,8 @@ def lockstep(
     *,
     watch: Callable[[str, int], None] = lambda name, step: None,
     after: Callable[[int, Collection[str]], None] = lambda step, active: None,
+    start: int = 0,
+    stop: Callable[[int], bool] = lambda step: False,
 ) -> tuple[dict[str, dict[str, float]], dict[str, Exception]]:
     """Mean losses of the last epoch, and the exception of every runner that left, by runner.
 
@@ -36,10 +38,13 @@ def lockstep(
         teach: The shared teacher.
         watch: Called before every step of every runner; says whom to blame if the process dies.
         after: Called after every step with the number of steps done and the runners that are left.
+        start: Steps that the runners have behind them.
+        stop: Called after `after` with the number of steps done; whether to leave it at that.
     """
     active, failures, losses = dict(runners), dict[str, Exception](), dict[str, dict[str, float]]()
-    each, since = protocol.steps_per_epoch(len(views)), 0
-    for epoch, number, rows in stream(views, protocol, total):
+    each = protocol.steps_per_epoch(len(views))
+    since = start % each
+    for epoch, number, rows in stream(views, protocol, total, start):
         shared = Step(views, rows, epoch, number / total, teach)
         since += 1
         closing = (number + 1) % each == 0 or number + 1 == total
@@ -58,7 +63,7 @@ def lockstep(
         if closing:
             since = 0
         after(number + 1, active)
-        if not active:
+        if not active or stop(number + 1):
             break
     return losses, failures
 

@@ -281,6 +281,27 @@ class Counting(Right):
         return {"hard": hard, "calls": hard * (1 + 1e-3 * next(_CALLS))}
 
 
+class Listing(nn.Module):
+    """Keeps what it was told in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[float] = []
+
+
+@dataclass(frozen=True)
+class Hoarding(Right):
+    """Remembers in what no checkpoint holds."""
+
+    def init(self, setup: Setup) -> Any:
+        return Listing()
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:
+        state.told.append(1e-3)
+        hard = cross_entropy(student.logits, batch.target, batch.labelled)
+        return {"hard": hard, "told": hard * sum(state.told)}
+
+
 @dataclass(frozen=True)
 class Idle(Right):
     """Gives losses, and updates nothing."""
@@ -375,6 +396,7 @@ WRONG = {
     Vandal: "teacher and batch stay as they were",
     Gambler: "global state stays as it was",
     Counting: "two runs have the same bits",
+    Hoarding: "two runs have the same bits",
     Idle: "two runs have the same bits",
     Rigid: "ragged last batch goes through",
     Truncated: "deployed says finite logits",

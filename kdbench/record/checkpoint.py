@@ -1,0 +1,56 @@
+"""Where a training stands that was put away: the head of its safetensors file. No torch here."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_LONGEST = 100_000_000
+"""Bytes of a head, by the format's own definition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a training is, and what it may go on with.
+
+    Attributes:
+        step: Updates made.
+        total: Updates of its whole budget.
+        environment: Group of environments that give equal bits; see `Environment`.
+        teacher: Content hash of the teacher's weights; empty where there is no teacher.
+    """
+
+    step: int
+    total: int
+    environment: str
+    teacher: str
+
+    @property
+    def share(self) -> float:
+        """Share of the updates made."""
+        return self.step / self.total
+
+
+def standing(path: Path) -> Standing | None:
+    """Where the training stands that this checkpoint is of.
+
+    None where there is no checkpoint, or none that can be read: the training then starts anew.
+    """
+    try:
+        with path.open("rb") as file:
+            return Standing(**told(file)["standing"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def told(file: BinaryIO) -> dict[str, Any]:
+    """What the head of a safetensors file says beside its tensors, each entry as JSON.
+
+    Raises:
+        ValueError: It is no such file.
+    """
+    size = int.from_bytes(file.read(8), "little")
+    if size > _LONGEST:
+        raise ValueError("no head of a safetensors file")
+    head = json.loads(file.read(size))
+    return {name: json.loads(text) for name, text in head.get("__metadata__", {}).items()}
