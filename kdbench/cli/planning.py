@@ -93,6 +93,7 @@ def _facts(made: "Plan", minutes: float | None, names: dict[str, str]) -> dict[s
                 "student": str(cohort.pair.student),
                 "seed": cohort.seed,
                 "quiz": cohort.quiz,
+                "answers": cohort.answers,
                 "methods": [names[trial.question.fingerprint] for trial in cohort.trials],
             }
             | {state: states[state] for state in _STATES}

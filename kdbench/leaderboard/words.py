@@ -31,6 +31,8 @@ def training(protocol: TrainingProtocol) -> str:
     words.append(" and ".join(views) if views else "no augmentation")
     if protocol.last_batch == "drop":
         words.append("ragged last batch dropped")
+    if protocol.answers != "float32":
+        words.append(f"the teacher's answers kept in {protocol.answers}")
     return ", ".join([*words, protocol.precision])
 
 
