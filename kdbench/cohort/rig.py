@@ -96,7 +96,9 @@ class Rig:
     @property
     def answers(self) -> dict[str, float]:
         """How the teacher answered, for the record."""
-        return asdict(self.recall.tally) | {"kept": 1.0} if self.recall else {"live": 1.0}
+        if self.recall:
+            return asdict(self.recall.tally) | {"kept": 1.0}
+        return {"live": 1.0, "unsteady": 1.0} if self.cohort.answers == "kept" else {"live": 1.0}
 
     def deployed(self, runner: Runner) -> nn.Module:
         """What is measured and shipped.

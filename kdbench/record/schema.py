@@ -164,9 +164,10 @@ class Record(Frozen):
             "transfer".
         losses: Mean of each weighted term over the last epoch.
         curve: Points (share of the budget, metrics) on the validation rows.
-        answers: How the cohort's teacher answered: "kept" or "live" (1 where it is so), and of kept
-            ones the rows read, asked and passed by for want of room, and the seconds that asking
-            and reading took.
+        answers: How the cohort's teacher answered: "kept" or "live" (1 where it is so; "unsteady"
+            where its answers to a row depend on the rows beside it, so that they are not kept), and
+            of kept ones the rows read, asked and passed by for want of room, and the seconds that
+            asking and reading took.
         logits: Content hash of the measured split's logits in the store's `artifacts`.
         seconds: Wall seconds of the cohort's phases; diagnostics, not cost.
     """
