@@ -54,9 +54,10 @@ class Attempt:
 
     def record(self, cohort: Cohort, where: Environment, **shared: Any) -> Record:  # noqa: ANN401 - of Record
         """The record of this attempt, with what all of its cohort share."""
+        notes = tuple(strip_paths(note) for note in (self.runner.notes if self.runner else ()))
         return self.trial.record(
             cohort.suite, self.status, where, curve=tuple(self.curve), failure=self.failure,
-            **shared, **self.fields,
+            notes=notes, **shared, **self.fields,
         )  # fmt: skip
 
 
@@ -107,7 +108,15 @@ def environment(device: torch.device) -> Environment:
         kdbench=version("kdbench"), device=device.type, device_name=name, capability=capability,
         threads=torch.get_num_threads(),
         platform=f"{platform.system()} {platform.machine()}", kernels=KERNELS,
+        tf32=narrowed() if device.type == "cuda" else "",
     )  # fmt: skip
+
+
+def narrowed() -> str:
+    """What a GPU does in TF32 where float32 is asked for."""
+    matmul = torch.get_float32_matmul_precision() != "highest"
+    parts = {"convolutions": torch.backends.cudnn.allow_tf32, "matrix products": matmul}
+    return " and ".join(part for part, narrow in parts.items() if narrow)
 
 
 def _processor() -> str:

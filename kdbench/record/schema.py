@@ -31,6 +31,8 @@ class Environment(Frozen):
     Attributes:
         capability: Instruction set of the CPU as torch sees it, or compute capability of the GPU.
         threads: Compute threads of the worker.
+        tf32: What a GPU does in TF32 where float32 is asked for ("convolutions", as is torch's
+            default); empty for nothing, and on a CPU.
         kernels: Moves when the host itself chooses other kernels for the same mathematics, which
             moves results within rounding.
     """
@@ -44,19 +46,20 @@ class Environment(Frozen):
     capability: str
     threads: int
     platform: str
+    tf32: str = ""
     kernels: int = 1
 
     @model_serializer(mode="wrap")
     def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Nothing is said of the first kernels: records of that time keep their bytes."""
+        """Nothing is said of the first kernels and of no TF32: older records keep their bytes."""
         found: dict[str, Any] = dump(self)
-        return {k: v for k, v in found.items() if (k, v) != ("kernels", 1)}
+        return {k: v for k, v in found.items() if (k, v) not in (("kernels", 1), ("tf32", ""))}
 
     @property
     def group(self) -> str:
         """Fingerprint of what decides bits: equal groups give equal weights."""
-        decides = {"torch", "timm", "device", "capability", "threads", "platform", "kernels"}
-        return fingerprint(self.model_dump(include=decides))
+        free = {"python", "kdbench", "device_name"}
+        return fingerprint(self.model_dump(exclude=free))
 
     @property
     def hardware(self) -> str:
@@ -64,7 +67,8 @@ class Environment(Frozen):
         threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
         device = f"{self.device_name} ({self.device}, {self.capability})"
         kernels = f", kernels {self.kernels}" * (self.kernels > 1)
-        return f"{device}, {threads}, {self.platform}, torch {self.torch}{kernels}"
+        narrow = f", {self.tf32} in TF32" if self.tf32 else ""
+        return f"{device}{narrow}, {threads}, {self.platform}, torch {self.torch}{kernels}"
 
 
 class Origin(Frozen):
@@ -168,6 +172,7 @@ class Record(Frozen):
             where its answers to a row depend on the rows beside it, so that they are not kept), and
             of kept ones the rows read, asked and passed by for want of room, and the seconds that
             asking and reading took.
+        notes: What the host did otherwise than asked for the trial's speed, and why.
         logits: Content hash of the measured split's logits in the store's `artifacts`.
         seconds: Wall seconds of the cohort's phases; diagnostics, not cost.
     """
@@ -192,6 +197,7 @@ class Record(Frozen):
     deployed: Deployed | None = None
     cost: Cost | None = None
     answers: dict[str, float] = {}
+    notes: tuple[str, ...] = ()
     logits: str = ""
     seconds: dict[str, float] = {}
     failure: Failure | None = None
@@ -200,7 +206,7 @@ class Record(Frozen):
     def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Nothing is said of what older records did not say: they keep their bytes."""
         found: dict[str, Any] = dump(self)
-        return found if self.answers else {k: v for k, v in found.items() if k != "answers"}
+        return {k: v for k, v in found.items() if v or k not in ("answers", "notes")}
 
     @property
     def label(self) -> str:

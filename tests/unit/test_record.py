@@ -319,6 +319,21 @@ def test_the_environment_class_is_what_decides_bits() -> None:
     for key in ("torch", "timm", "device", "capability", "platform"):
         assert environment(**{key: "other"}).group != group
     assert environment(threads=2).group != group
+    assert environment(tf32="convolutions").group != group
+
+
+def test_what_a_gpu_does_in_tf32_is_said_and_a_cpu_s_record_does_not_mention_it() -> None:
+    gpu = environment(device="cuda", device_name="G", capability="9.0", tf32="convolutions")
+    assert gpu.hardware.startswith("G (cuda, 9.0), convolutions in TF32, 1 thread")
+    assert gpu.model_dump()["tf32"] == "convolutions"
+    assert "tf32" not in environment().model_dump()
+    assert "TF32" not in environment().hardware
+
+
+def test_a_record_without_notes_does_not_mention_them(kdbench_record: Any) -> None:
+    assert "notes" not in kdbench_record().model_dump_json()
+    noted = kdbench_record(notes=("not compiled: x",))
+    assert Record.model_validate_json(noted.model_dump_json()).notes == ("not compiled: x",)
 
 
 def test_a_record_is_read_as_it_was_written_and_has_no_numbers_that_are_none(
