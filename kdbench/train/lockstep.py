@@ -12,7 +12,8 @@ import torch
 from kdbench.data import Views
 from kdbench.errors import ContractError
 from kdbench.record import TrainingProtocol
-from kdbench.train.runner import Runner
+from kdbench.train.lanes import launched
+from kdbench.train.runner import Diverged, Runner
 from kdbench.train.stream import Step, Teach, stream
 
 
@@ -43,7 +44,7 @@ def lockstep(
     """
     active, failures, losses = dict(runners), dict[str, Exception](), dict[str, dict[str, float]]()
     each = protocol.steps_per_epoch(len(views))
-    since = start % each
+    since, join = start % each, launched(active.values())
     for epoch, number, rows in stream(views, protocol, total, start):
         shared = Step(views, rows, epoch, number / total, teach)
         since += 1
@@ -53,15 +54,19 @@ def lockstep(
             try:
                 with guarded("step()"):
                     runner.step(shared)
-                if closing:
-                    losses[name] = runner.means(since)
                 _unwritten(shared)
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
                 failures[name] = error
                 del active[name]
                 shared = Step(views, rows, epoch, number / total, teach)
-        if closing:
-            since = 0
+        join()
+        for name, runner in list(active.items()) if closing else ():
+            try:
+                losses[name] = runner.means(since)
+            except Diverged as error:
+                failures[name] = error
+                del active[name]
+        since = 0 if closing else since
         after(number + 1, active)
         if not active or stop(number + 1):
             break

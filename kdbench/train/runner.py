@@ -95,9 +95,7 @@ class Runner:
         """Student (with a graph) and teacher (without one) on `batch`."""
         with self.clock.phase("teacher"):
             teacher = self.taught(batch)
-        with self.clock.phase("student"), torch.set_grad_enabled(not self._bystander):
-            student = self._said(self.student, batch)
-        return student, teacher
+        return self.heard(batch), teacher
 
     def gradients(self, losses: Losses, *, keep_graph: bool = False) -> Sequence[Tensor | None]:
         """Gradients of the summed losses, one for each weight of student and state."""
@@ -163,8 +161,7 @@ class Runner:
             self.modules.train()
         seed_torch(self.device, self.seed, "step", self.done)
         self.current = step
-        launch = self.launch or self.eager
-        launch(step.seen(stage, self.needs.second), self._rate())
+        (self.launch or self.eager)(step.seen(stage, self.needs.second), self._rate())
         self.done += 1
         self.current = None
 
@@ -173,8 +170,10 @@ class Runner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         for name, term in self.learn(self, batch).items():
-            term = term.detach()
-            self.sums[name] = self.sums[name] + term if name in self.sums else term.clone()
+            if name in self.sums:
+                self.sums[name].add_(term.detach())
+            else:
+                self.sums[name] = term.detach().clone()
 
     def learn(self, loop: Loop, batch: Batch) -> Losses:
         """Weighted terms of the method's step, taken with `loop`."""
@@ -201,6 +200,11 @@ class Runner:
             if not math.isfinite(value):
                 raise Diverged(f"the term {name!r} is {value} before step {self.done}")
         return found
+
+    def heard(self, batch: Batch) -> Outputs:
+        """What the student says of a batch, with a graph where it is trained."""
+        with self.clock.phase("student"), torch.set_grad_enabled(not self._bystander):
+            return self._said(self.student, batch)
 
     def taught(self, batch: Batch) -> Outputs:
         """What the teacher says of a batch."""

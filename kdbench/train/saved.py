@@ -47,7 +47,7 @@ class Saved:
             now, then = _items(holder), _items(before)
             for name in now.keys() | then.keys():
                 if name not in now or name not in then or not _same(now[name], then[name]):
-                    return f"{name!r}"
+                    return repr(name) if isinstance(name, (str, int)) else "an optimizer's buffers"
         return ""
 
     def restore(self) -> None:
