@@ -53,6 +53,7 @@ class Rig:
         self.quiz = view(quiz, shift=0, flip=False) if len(quiz) else None
         self.total = protocol.total_steps(len(self.views))
         self.tested = self.split(cohort.evaluation.split)
+        self._place = "", -1
 
     def build(self) -> Network:
         """The student, initialised from the cohort's seed: the same for every method."""
@@ -81,6 +82,7 @@ class Rig:
         cohort, network = self.cohort, self.teacher.converged[0]
         if cohort.answers == "live":
             return None
+        self.watch("", -1)  # what the teacher says is no method's to answer for
         card = {
             # the spec too: how images are resized is no part of the weights
             "teacher": str(cohort.pair.teacher), "weights": self.teacher.weights,
@@ -90,7 +92,8 @@ class Rig:
         return opened(
             self.bench.cache, self.teach(Maps()), self.views, cohort.protocol, self.total,
             card=card, classes=cohort.dataset.num_classes, pooled=self.teacher.port().pooled_dim,
-            most_bytes=int(cohort.answers_gb * 1e9),
+            second=any(trial.method.needs["second"] for trial in cohort.trials),
+            most_bytes=int(cohort.answers_gb * 1e9), beat=self._beat,
         )  # fmt: skip
 
     @property
@@ -99,6 +102,14 @@ class Rig:
         if self.recall:
             return asdict(self.recall.tally) | {"kept": 1.0}
         return {"live": 1.0, "unsteady": 1.0} if self.cohort.answers == "kept" else {"live": 1.0}
+
+    def watch(self, name: str, step: int) -> None:
+        """The worker's; said again while the teacher works, which is no method's time."""
+        self._place = name, step
+        self.bench.watch(name, step)
+
+    def _beat(self) -> None:
+        self.bench.watch(*self._place)
 
     def deployed(self, runner: Runner) -> nn.Module:
         """What is measured and shipped.

@@ -92,7 +92,7 @@ def _train(rig: Rig, attempts: dict[str, Attempt]) -> None:
 
     asked = (runner.needs.maps for runner in runners.values())
     teach = rig.recall or rig.teach(reduce(operator.or_, asked, Maps()))
-    protocol, watch = rig.cohort.protocol, rig.bench.watch
+    protocol, watch = rig.cohort.protocol, rig.watch
     losses, failures = lockstep(
         runners, rig.views, protocol, rig.total, teach, watch=watch, after=after
     )

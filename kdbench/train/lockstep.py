@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from kdbench.data import Views
-from kdbench.errors import ContractError
+from kdbench.errors import ContractError, StoreError
 from kdbench.record import TrainingProtocol
 from kdbench.train.lanes import launched
 from kdbench.train.runner import Diverged, Runner
@@ -55,6 +55,8 @@ def lockstep(
                 with guarded("step()"):
                     runner.step(shared)
                 _unwritten(shared)
+            except StoreError:  # a full disk is no method's fault
+                raise
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
                 failures[name] = error
                 del active[name]
