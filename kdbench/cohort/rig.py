@@ -9,24 +9,22 @@ from torch import nn
 
 from kdbench.api import Maps, Method
 from kdbench.cohort.outcome import environment
-from kdbench.cohort.workbench import Workbench, method
+from kdbench.cohort.workbench import Workbench
 from kdbench.data import Split, Views, derive_seed, transfer_rows
 from kdbench.measure import (
     Sweep,
     deployed_speed,
     fidelity,
-    peak_memory_mb,
     per_class,
     quality,
     size,
-    summarise_rounds,
     sweep,
 )
 from kdbench.models import Network, arguments
 from kdbench.plan import Cohort
-from kdbench.record import Card, Cost, Deployed
+from kdbench.record import Card, Deployed
 from kdbench.teacher import Recall, Teacher, build, opened, pupil
-from kdbench.train import Diverged, Runner, Teach, guarded, interleave, seed_torch
+from kdbench.train import Diverged, Runner, Teach, seed_torch
 
 TRANSFER_ROWS = 10_000
 """Fidelity on the transfer set is measured on its first rows, so many at most."""
@@ -66,11 +64,13 @@ class Rig:
     def runner(self, chosen: Method) -> Runner:
         """A student of this method, ready for its first step."""
         cohort = self.cohort
-        return pupil(
+        runner = pupil(
             chosen, self.build(), self.teacher, self.views, cohort.protocol,
             num_classes=cohort.dataset.num_classes, class_tree=self.splits.dataset.class_tree,
             build=self._fresh, seed=cohort.seed, total=self.total, quiz=self.quiz,
         )  # fmt: skip
+        runner.clock = self.bench.clock
+        return runner
 
     def teach(self, maps: Maps) -> Teach:
         """The shared teacher, with these maps, asked at every step."""
@@ -204,38 +204,3 @@ class Rig:
     def sweep(self, network: nn.Module, split: Split) -> Sweep:
         """Logits and pooled features of a network on a whole split."""
         return sweep(network, split.images, device=self.device)
-
-    def costs(
-        self, runners: dict[str, Runner], seconds: float
-    ) -> tuple[dict[str, Cost], dict[str, Exception]]:
-        """Cost of a step of every trial, or why it has none; the interleaved pass spends them."""
-        if not runners:
-            return {}, {}
-        asked = tuple(runners)
-        yardstick = self.cohort.yardstick
-        baseline = str(yardstick.spec) if yardstick else None
-        if yardstick and baseline and baseline not in runners:
-            self.bench.watch("", -1)
-            try:
-                with guarded("init()"):
-                    runners = {baseline: self.runner(method(yardstick))} | runners
-            except Exception:  # noqa: BLE001 - the plugin's; costs are then relative to nothing
-                baseline = None
-        teachers = {name: self.teach(runner.needs.maps) for name, runner in runners.items()}
-        rounds, failures = interleave(
-            runners, self.views, teachers, seconds=seconds, watch=self.bench.watch
-        )
-        batch_size = min(self.cohort.protocol.batch_size, len(self.views))
-        timings = summarise_rounds(rounds, baseline, batch_size=batch_size)
-        found = {}
-        for name in (name for name in asked if name not in failures):
-            timing, runner = timings[name], runners[name]
-            found[name] = Cost(
-                step_ms=timing.step_ms, parts_ms=timing.parts_ms,
-                images_per_second=timing.images_per_second, overhead=timing.overhead,
-                overhead_interval=timing.overhead_interval, rounds=timing.rounds,
-                teacher_passes=runner.needs.teacher_passes,
-                training_parameters=sum(weight.numel() for weight in runner.extra_weights),
-                peak_memory_mb=peak_memory_mb(self.device),
-            )  # fmt: skip
-        return found, failures

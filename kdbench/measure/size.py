@@ -1,11 +1,12 @@
-"""How large a network is, and how much memory the worker took."""
+"""How large a network is, and how much memory a call takes."""
 
-import resource
-import sys
-from collections.abc import Sequence
+import gc
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -28,9 +29,29 @@ def size(network: nn.Module, image_shape: Sequence[int]) -> tuple[int, int]:
     return sum(one.numel() for one in network.parameters()), counter.get_total_flops() // 2
 
 
-def peak_memory_mb(device: torch.device) -> float:
-    """High-water mark in MiB: of the GPU's memory there, of this process on the CPU."""
+def peak_memory_mb(call: Callable[[], object], device: torch.device) -> float:
+    """MiB that tensors take at most during `call`, on top of what they took before it.
+
+    Counted by torch's allocators, so that neither their caches nor what ran before in this process
+    show; scratch space inside of a library's kernels does not either. The same every time, on the
+    CPU to the byte.
+    """
+    gc.collect()
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    collecting = gc.isenabled()
+    gc.disable()  # when it runs depends on what ran before
+    try:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+            call()
+    finally:
+        if collecting:
+            gc.enable()
+    assert seen.profiler is not None
+    events = seen.profiler.kineto_results.events()
+    moves = sorted((one.start_ns(), one.nbytes()) for one in events if one.name() == "[memory]")
+    return float(max(accumulate((size for _, size in moves), initial=0))) / 2**20

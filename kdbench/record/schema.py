@@ -114,19 +114,30 @@ class Cost(Frozen):
     """What a training step costs, from an interleaved pass of its own after training.
 
     Attributes:
-        step_ms: Median milliseconds a step.
+        step_ms: Median milliseconds a step, with the whole of a live teacher's pass.
         parts_ms: The same by phase: data, teacher, student, loss, backward, update.
         images_per_second: Batch size over the median step.
         overhead: Median over rounds of this method's step over the first baseline's in the same
             round, or None.
         overhead_interval: 95 % interval of that median, by bootstrap over rounds.
-        rounds: Interleaved rounds measured, after warm-up.
+        rounds: Interleaved rounds that the figures come from, after warm-up.
         teacher_passes: Teacher forward passes an image.
         training_parameters: Weights that are trained and not shipped.
-        peak_memory_mb: High-water mark in MiB of the worker since it started, which all trials that
-            it ran share: of its memory (CPU) or of the GPU's that torch took for it.
+        peak_memory_mb: MiB that tensors take at most during a step, on top of what they took before
+            it. Records without `cpu_ms` have the high-water mark of the worker since it started
+            instead, which all trials that it ran share.
         compile_seconds: Spent compiling, outside of all other figures.
-        valid: Whether the figures may be compared; `why_not` says why not.
+        valid: Whether the times may be compared; `why_not` says why not.
+        cpu_ms: Median milliseconds a step that this process computed.
+        cpu_overhead: `overhead` in these; others who use the machine hardly move it.
+        unaccounted: Share of a step's time that no phase has, median, in [0, 1].
+        discarded: Rounds left out because others used more than 0.3 of a core meanwhile.
+        foreign_load: Cores that others used during the rounds that count, median; None where the
+            system does not tell.
+        warm_ms: A step where the teacher's kept answer is read; None where answers were not kept.
+        amortised_ms: A step where the time that the cohort's teacher took in training, first
+            answers included, is paid in equal parts by the methods that asked it.
+        cells: How many methods these were.
     """
 
     step_ms: float
@@ -141,6 +152,21 @@ class Cost(Frozen):
     compile_seconds: float = 0.0
     valid: bool = True
     why_not: str = ""
+    cpu_ms: float | None = None
+    cpu_overhead: float | None = None
+    unaccounted: float | None = None
+    discarded: int | None = None
+    foreign_load: float | None = None
+    warm_ms: float | None = None
+    amortised_ms: float | None = None
+    cells: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Nothing is said of what older records did not say: they keep their bytes."""
+        found: dict[str, Any] = dump(self)
+        old = {"overhead", "overhead_interval"}
+        return {k: v for k, v in found.items() if v is not None or k in old}
 
 
 class Failure(Frozen):
@@ -174,7 +200,9 @@ class Record(Frozen):
             asking and reading took.
         notes: What the host did otherwise than asked for the trial's speed, and why.
         logits: Content hash of the measured split's logits in the store's `artifacts`.
-        seconds: Wall seconds of the cohort's phases; diagnostics, not cost.
+        seconds: Wall seconds of the cohort by phase, each exclusive of the others, of the whole
+            (`wall`), of what no phase has (`unaccounted`), and `wall` by trials (`trial`);
+            diagnostics, not cost. Where training is on a GPU, its phases are the host's.
     """
 
     schema_version: Literal[1] = SCHEMA

@@ -2,27 +2,34 @@
 
 from kdbench.train.assembly import assemble
 from kdbench.train.clock import PHASES, Clock
+from kdbench.train.load import LOUD, LoadMeter
 from kdbench.train.lockstep import guarded, lockstep
 from kdbench.train.runner import Diverged, Runner
 from kdbench.train.schedule import learning_rate
 from kdbench.train.seeding import seed_torch
 from kdbench.train.stream import Asked, Step, Teach, make_batch, stream
-from kdbench.train.timing import interleave
+from kdbench.train.timing import Block, Round, block, interleave, spread
 
 __all__ = [
+    "LOUD",
     "PHASES",
     "Asked",
+    "Block",
     "Clock",
     "Diverged",
+    "LoadMeter",
+    "Round",
     "Runner",
     "Step",
     "Teach",
     "assemble",
+    "block",
     "guarded",
     "interleave",
     "learning_rate",
     "lockstep",
     "make_batch",
     "seed_torch",
+    "spread",
     "stream",
 ]

@@ -4,6 +4,7 @@ What a runner computes depends on nothing that another runner does: torch's gene
 counter around every plugin call, and after it the loop checks that nothing shared has moved.
 """
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ import torch
 from kdbench.data import Views
 from kdbench.errors import ContractError, StoreError
 from kdbench.record import TrainingProtocol
+from kdbench.train.clock import Clock
 from kdbench.train.lanes import launched
 from kdbench.train.runner import Diverged, Runner
 from kdbench.train.stream import Step, Teach, stream
@@ -27,7 +29,8 @@ def lockstep(
     watch: Callable[[str, int], None] = lambda name, step: None,
     after: Callable[[int, Collection[str]], None] = lambda step, active: None,
     start: int = 0,
-    stop: Callable[[int], bool] = lambda step: False,
+    stop: Callable[[float], bool] = lambda seconds: False,
+    clock: Clock | None = None,
 ) -> tuple[dict[str, dict[str, float]], dict[str, Exception]]:
     """Mean losses of the last epoch, and the exception of every runner that left, by runner.
 
@@ -40,13 +43,16 @@ def lockstep(
         watch: Called before every step of every runner; says whom to blame if the process dies.
         after: Called after every step with the number of steps done and the runners that are left.
         start: Steps that the runners have behind them.
-        stop: Called after `after` with the number of steps done; whether to leave it at that.
+        stop: Called after `after` with the seconds that the step took; whether to leave it at that.
+        clock: Told when a batch is made; runners have theirs.
     """
+    clock = clock or Clock()
     active, failures, losses = dict(runners), dict[str, Exception](), dict[str, dict[str, float]]()
     each = protocol.steps_per_epoch(len(views))
-    since, join = start % each, launched(active.values())
+    since, began, join = start % each, time.monotonic(), launched(active.values())
     for epoch, number, rows in stream(views, protocol, total, start):
-        shared = Step(views, rows, epoch, number / total, teach)
+        with clock.phase("data"):
+            shared = Step(views, rows, epoch, number / total, teach)
         since += 1
         closing = (number + 1) % each == 0 or number + 1 == total
         for name, runner in list(active.items()):
@@ -70,7 +76,8 @@ def lockstep(
                 del active[name]
         since = 0 if closing else since
         after(number + 1, active)
-        if not active or stop(number + 1):
+        before, began = began, time.monotonic()
+        if not active or stop(began - before):
             break
     return losses, failures
 

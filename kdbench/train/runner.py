@@ -44,7 +44,7 @@ class Runner:
         self.method, self.student, self.protocol = method, student, protocol
         self.seed, self.total, self.device, self.quiz = seed, total, device, quiz
         self.needs, self.stages = method.needs(), method.stages()
-        self.clock, self.private = Clock(device), private
+        self.clock, self.private = Clock(), private
         shares = check_stages(self.stages)
         self.ends = [round(sum(shares[: i + 1]) * total) for i in range(len(shares))]
         check_maps(self.needs.maps, setup)
@@ -161,19 +161,21 @@ class Runner:
             self.modules.train()
         seed_torch(self.device, self.seed, "step", self.done)
         self.current = step
-        (self.launch or self.eager)(step.seen(stage, self.needs.second), self._rate())
-        self.done += 1
-        self.current = None
+        with self.clock.phase("data"):  # a second view is made when first asked for
+            batch = step.seen(stage, self.needs.second)
+        (self.launch or self.eager)(batch, self._rate())
+        self.done, self.current = self.done + 1, None
 
     def eager(self, batch: Batch, rate: float) -> None:
         """The step as the method's code runs it, at this learning rate."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        for name, term in self.learn(self, batch).items():
-            if name in self.sums:
-                self.sums[name].add_(term.detach())
-            else:
-                self.sums[name] = term.detach().clone()
+        with self.clock.phase("loss"):  # the method's own code, less the phases inside of it
+            for name, term in self.learn(self, batch).items():
+                if name in self.sums:
+                    self.sums[name].add_(term.detach())
+                else:
+                    self.sums[name] = term.detach().clone()
 
     def learn(self, loop: Loop, batch: Batch) -> Losses:
         """Weighted terms of the method's step, taken with `loop`."""
@@ -227,7 +229,8 @@ class Runner:
 
     def _said(self, network: nn.Module, batch: Batch) -> Outputs:
         """What a network of this trial's own says about a batch, of the second view too."""
-        with self._precision():
+        narrow = self.protocol.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow):
             outputs: Outputs = network(batch.inputs, self.needs.maps)
             if batch.second is not None:
                 outputs = replace(outputs, second=network(batch.second, self.needs.maps))
@@ -244,7 +247,3 @@ class Runner:
             start = self.ends[self.stage - 1] if self.stage else 0
             return learning_rate(self.protocol, self.done - start, self.ends[self.stage] - start)
         return learning_rate(self.protocol, self.done, self.total)
-
-    def _precision(self) -> torch.autocast:
-        narrow = self.protocol.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=narrow)

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from kdbench.cohort import rig
+from kdbench.cohort import cost, rig
 from kdbench.cohort.outcome import blame, status_of, strip_paths
 from kdbench.cohort.workbench import Recent
 from kdbench.data import split as splits
@@ -19,7 +20,7 @@ from kdbench.errors import ContractError, StoreError, Unsupported
 from kdbench.record import Store
 from kdbench.registry import Source
 from kdbench.teacher import open_teacher
-from kdbench.train import Diverged
+from kdbench.train import PHASES, Diverged, LoadMeter
 
 Planned = Callable[..., Any]
 ALL = ["scratch", "kd", "fitnet", "at", "rco", "metadistil"]
@@ -27,6 +28,13 @@ VALIDATING = {
     "teacher": {"rows": 600},
     "evaluation": {"validation_rows": 300, "split": "validation"},
 }
+
+
+@pytest.fixture(autouse=True)
+def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody tells of other processes: what is measured does not depend on this machine's."""
+    monkeypatch.setattr(LoadMeter, "foreign", lambda self: None)
+    monkeypatch.setattr(LoadMeter, "tells", False)
 
 
 # Records ----------------------------------------------------------------------------------------
@@ -55,7 +63,9 @@ def test_a_record_holds_all_that_the_boards_need(records: dict[str, Any]) -> Non
         assert record.teacher
         assert record.deployed.parameters < record.teacher.parameters
         assert record.cost.valid
-        assert record.seconds.keys() == {"setup", "train", "measure", "cost", "trial"}
+        assert record.cost.unaccounted < 0.1
+        assert record.cost.cpu_ms > 0
+        assert record.cost.amortised_ms > 0
         assert "/" not in record.model_dump_json(exclude={"created", "environment", "settings"})
     assert {
         name: record.rows for name, record in records.items() if "quiz" in name
@@ -63,6 +73,21 @@ def test_a_record_holds_all_that_the_boards_need(records: dict[str, Any]) -> Non
     assert records["kd"].rows == 96
     assert records["scratch"].cost.teacher_passes == 0
     assert records["fitnet"].cost.training_parameters > 0 == records["kd"].cost.training_parameters
+
+
+def test_the_phases_of_a_cohort_sum_to_its_wall_time(records: dict[str, Any]) -> None:
+    for record in records.values():
+        seconds = dict(record.seconds)
+        wall, trial = seconds.pop("wall"), seconds.pop("trial")
+        unaccounted = seconds.pop("unaccounted")
+        stages = {"setup", "loop", "device", "measure", "cost"}
+        assert seconds.keys() >= {*PHASES, *stages}
+        assert math.fsum(seconds.values()) + unaccounted == pytest.approx(wall, abs=0.002)
+        assert 0 <= unaccounted <= 0.02 * wall
+        assert trial <= wall
+        assert all(seconds[name] > 0 for name in ("student", "backward", "update", "loss", "data"))
+    alike = {record.seconds["wall"] for name, record in records.items() if "quiz" not in name}
+    assert len(alike) == 1
 
 
 def test_the_deployed_weights_and_logits_are_kept_by_content_and_say_what_the_record_says(
@@ -204,13 +229,13 @@ def test_when_the_baseline_is_answered_a_later_cohort_is_timed_against_a_fresh_o
     (work,) = kdbench_plan(methods=["scratch", "kd"], records=known).work()
     assert [trial.spec.name for trial in work.trials] == ["kd"]
     timed: list[list[str]] = []
-    real = rig.interleave
+    real = cost.interleave
 
     def spying(runners: Any, *arguments: Any, **options: Any) -> Any:
         timed.append([*runners])
         return real(runners, *arguments, **options)
 
-    monkeypatch.setattr(rig, "interleave", spying)
+    monkeypatch.setattr(cost, "interleave", spying)
     found = kdbench_answer(work)
     assert [*found] == ["kd"]
     assert timed == [["scratch", "kd"]]

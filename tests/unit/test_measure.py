@@ -12,7 +12,6 @@ from kdbench.measure import (
     linear_cka,
     per_class,
     quality,
-    summarise_rounds,
     sweep,
 )
 
@@ -265,48 +264,3 @@ def test_deployed_speed_warms_up_once_and_takes_three_windows_of_a_network_slowe
     assert {(training, grad) for _, training, grad, _ in network.calls} == {(False, False)}
     assert speed.latency_ms > 0 and speed.throughput > 0
     assert network.training and torch.equal(state, torch.random.get_rng_state())
-
-
-def _round(kd, scratch):
-    return {
-        "scratch": {"student": scratch / 2, "backward": scratch / 2},
-        "kd": {"teacher": kd / 4, "student": kd / 4, "backward": kd / 2},
-    }
-
-
-def test_overhead_pairs_method_and_baseline_within_a_round():
-    # The machine is ten times slower in half of the rounds; the ratio is 1.5 throughout.
-    rounds = [_round(kd=15.0 * slow, scratch=10.0 * slow) for slow in (1, 10, 1, 10, 1, 10, 1)]
-    timing = summarise_rounds(rounds, "scratch", batch_size=64)
-    assert timing["kd"].overhead == 1.5 and timing["kd"].overhead_interval == (1.5, 1.5)
-    assert timing["scratch"].overhead == 1
-    assert timing["kd"].step_ms == 15 and timing["kd"].images_per_second == pytest.approx(
-        64000 / 15
-    )
-    assert timing["kd"].parts_ms == {"teacher": 3.75, "student": 3.75, "backward": 7.5}
-    assert timing["kd"].rounds == 7
-
-
-def test_the_interval_of_the_overhead_holds_its_median_and_is_the_same_each_time():
-    rounds = [_round(kd=10.0 + i, scratch=10.0) for i in (3, 1, 4, 1, 5, 9, 2, 6)]
-    one, two = (summarise_rounds(rounds, "scratch", batch_size=1)["kd"] for _ in range(2))
-    assert one == two
-    low, high = one.overhead_interval
-    assert one.overhead == pytest.approx(1.35)
-    assert 1.1 <= low < one.overhead < high <= 1.9
-
-
-def test_five_rounds_support_no_interval_and_no_baseline_no_overhead():
-    rounds = [_round(kd=11.0, scratch=10.0)] * 5
-    assert summarise_rounds(rounds, "scratch", batch_size=1)["kd"].overhead_interval is None
-    assert summarise_rounds(rounds, None, batch_size=1)["kd"].overhead is None
-
-
-def test_rounds_that_a_method_missed_count_for_the_others_only():
-    rounds = [
-        _round(kd=15.0, scratch=10.0),
-        {"scratch": {"student": 99.0}},
-        _round(kd=15.0, scratch=10.0),
-    ]
-    timing = summarise_rounds(rounds, "scratch", batch_size=1)
-    assert (timing["kd"].rounds, timing["kd"].overhead, timing["scratch"].rounds) == (2, 1.5, 3)

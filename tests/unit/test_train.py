@@ -3,9 +3,11 @@
 import copy
 import math
 import operator
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import chain, count, cycle
 from typing import Any
 
 import pytest
@@ -16,22 +18,26 @@ from torch.nn import functional as F
 from kdbench.api import Batch, Hint, Losses, Maps, Method, Needs, Outputs, Port, Setup, Stage
 from kdbench.data import Split, Views
 from kdbench.errors import ContractError
-from kdbench.measure import summarise_rounds
 from kdbench.record import TrainingProtocol
 from kdbench.train import (
     PHASES,
     Asked,
+    Clock,
     Diverged,
+    LoadMeter,
     Runner,
     Step,
+    block,
     guarded,
     interleave,
     learning_rate,
     lockstep,
+    spread,
     stream,
 )
 from kdbench.train import timing as timing_module
 from kdbench.train.contract import tensors_of, total_loss
+from kdbench.train.load import Sample
 
 CPU = torch.device("cpu")
 ROWS = 70
@@ -617,9 +623,25 @@ def test_losses_are_scalar_tensors_by_name(wrong: Any) -> None:
 # Timing -----------------------------------------------------------------------------------------
 
 
+def foreign(*loads: float | None) -> LoadMeter:
+    """A meter that tells these loads of one round after the other, and the last from then on."""
+    wall, busy = count(1.0), [1.0]
+    # read when the meter is made, and at the start and the end of every round
+    rounds = chain([0.0], *((0.0, load) for load in loads), cycle((0.0, loads[-1])))
+
+    def sample() -> Sample:
+        load = next(rounds)
+        busy[0] += load or 0.0
+        return Sample(next(wall), None if loads == (None,) else busy[0], 0.0)
+
+    return LoadMeter(sample)
+
+
 def timed(runners: dict[str, Runner], **options: Any) -> Any:
     teachers = {name: Teacher(one.needs.maps) for name, one in runners.items()}
-    return interleave(runners, views(), teachers, **{"seconds": 0.0, **options})
+    return interleave(
+        runners, views(), teachers, **{"seconds": 0.0, "meter": foreign(None), **options}
+    )
 
 
 def test_rounds_have_every_phase_of_every_method_and_none_is_negative() -> None:
@@ -634,38 +656,64 @@ def test_rounds_have_every_phase_of_every_method_and_none_is_negative() -> None:
     assert failures == {}
     assert len(rounds) == timing_module.ROUNDS.start == 6
     for one in rounds:
-        assert [*one] == [*runners]
-        for phases in one.values():
-            assert phases.keys() == set(PHASES)
-            assert min(phases.values()) >= 0
-            assert all(
-                phases[name] > 0 for name in ("data", "student", "backward", "update", "loss")
-            )
-    asked, unasked = (min(one[name]["teacher"] for one in rounds) for name in ("plain", "none"))
+        assert [*one.blocks] == [*runners]
+        for spent in one.blocks.values():
+            assert spent.phases.keys() == set(PHASES)
+            assert min(spent.phases.values()) >= 0
+            used = ("data", "student", "backward", "update", "loss")
+            assert all(spent.phases[name] > 0 for name in used)
+            assert spent.cpu_ms > 0
+            assert spent.steps == 8
+    asked, unasked = (
+        min(one.blocks[name].phases["teacher"] for one in rounds) for name in ("plain", "none")
+    )
     assert unasked < asked
 
 
-def test_the_phases_of_a_round_sum_to_the_whole_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, whole = runner(), []
-    real = timing_module._round
+def test_phases_never_overlap_and_what_none_of_them_has_is_told() -> None:
+    @dataclass(frozen=True)
+    class Dawdling(Plain):
+        """Sleeps in its own code."""
 
-    def measured(*arguments: Any) -> dict[str, float]:
-        start = one.clock.now()
-        phases = real(*arguments)
-        whole.append((one.clock.now() - start, sum(phases.values()) * timing_module.POINTS))
-        return phases
+        def loss(self, *given: Any) -> Losses:
+            time.sleep(0.01)
+            return super().loss(*given)
 
-    monkeypatch.setattr(timing_module, "_round", measured)
-    timed({"one": one})
-    for around, within in whole:
-        assert 0 < within <= around
-        assert around - within < 0.02 * around + 1  # a call costs nothing like a millisecond
+    one = runner(Dawdling())
+    found = block(one, views(), Teacher(), spread(one.total, 4), lambda step: time.sleep(0.01))
+    assert sum(found.phases.values()) <= found.wall_ms
+    assert found.phases["loss"] > 10
+    assert max(ms for name, ms in found.phases.items() if name != "loss") < found.phases["loss"]
+    assert found.unaccounted * found.wall_ms > 10  # the watcher's sleep belongs to no phase
+    assert found.cpu_ms < found.wall_ms - 20 + 1
+    assert found.unaccounted == 1 - math.fsum(found.phases.values()) / found.wall_ms
+
+
+def test_a_block_leaves_the_runner_s_own_clock_alone() -> None:
+    one = runner()
+    one.clock = kept = Clock()
+    with kept.phase("cost"):
+        block(one, views(), Teacher(), [0, 1])
+    assert one.clock is kept
+    assert [*kept.spent] == ["cost"]
+
+
+def test_in_training_the_phases_of_all_runners_are_on_one_clock() -> None:
+    clock, runners = Clock(), {"one": runner(), "hints": runner(Regressing())}
+    for one in runners.values():
+        one.clock = clock
+    with clock.phase("loop"):
+        start = clock.now()
+        train(runners, clock=clock)
+        whole = clock.now() - start
+    assert clock.spent.keys() == {*PHASES, "loop"}
+    assert sum(clock.spent.values()) == pytest.approx(whole, rel=0.02)
 
 
 def test_a_round_visits_all_of_the_budget_stages_included() -> None:
     route = Plain(plan=tuple(Stage(share=1 / 4, anchor=i / 4) for i in (1, 2, 3, 4)))
     one, asked = runner(route), Teacher()
-    interleave({"one": one}, views(), {"one": asked}, seconds=0.0)
+    interleave({"one": one}, views(), {"one": asked}, seconds=0.0, meter=foreign(None))
     assert asked.asked[:8] == [0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1.0, 1.0]
     assert len(asked.asked) == 8 * 7
 
@@ -694,19 +742,38 @@ def test_a_method_that_fails_while_it_is_timed_leaves_alone() -> None:
 
     rounds, failures = timed({"tired": runner(Tired()), "good": runner()})
     assert {name: str(error) for name, error in failures.items()} == {"tired": "tired"}
-    assert [[*one] for one in rounds] == [["good"]] * 6
-
-
-def test_the_baseline_s_overhead_against_itself_is_exactly_one() -> None:
-    rounds, _ = timed({"base": runner(), "hints": runner(Regressing())})
-    found = summarise_rounds(rounds, "base", batch_size=16)
-    assert found["base"].overhead == 1
-    assert found["base"].overhead_interval == (1, 1)
-    assert found["hints"].overhead
-    assert found["hints"].overhead > 0
-    assert found["base"].images_per_second == pytest.approx(16_000 / found["base"].step_ms)
+    assert [[*one.blocks] for one in rounds] == [["good"]] * 6
 
 
 def test_rounds_go_on_while_there_is_time_and_stop_at_the_last() -> None:
     rounds, _ = timed({"one": runner()}, seconds=1e9)
     assert len(rounds) == timing_module.ROUNDS.stop == 16
+
+
+def test_rounds_in_which_others_compute_are_repeated_until_six_are_quiet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timing_module, "TELLING", 0.0)
+    meter = foreign(0.0, 1.0, 0.2, 0.4, 0.0)  # the first is of the warm-up
+    rounds, _ = timed({"one": runner()}, meter=meter)
+    assert [one.loud for one in rounds] == [True, False, True, False, False, False, False, False]
+    assert rounds[0].foreign == 1.0
+
+
+def test_where_others_never_stop_rounds_end_at_twice_the_fewest_and_twice_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timing_module, "TELLING", 0.0)
+    rounds, _ = timed({"one": runner()}, meter=foreign(1.0))
+    assert [one.loud for one in rounds] == [True] * 12
+
+
+def test_a_round_is_long_enough_for_the_system_s_ticks() -> None:
+    one = runner()
+    start = time.perf_counter()
+    rounds, _ = timed({"one": one}, meter=foreign(0.0))
+    spent = time.perf_counter() - start
+    assert len(rounds) == 6
+    lasted = [found.blocks["one"].wall_ms * found.blocks["one"].steps for found in rounds]
+    assert 100 < sum(lasted) / len(lasted) <= 1e3 * spent / 6
+    assert rounds[0].blocks["one"].steps % 8 == 0
