@@ -16,6 +16,7 @@ NETWORKS = {
     "vgg8": 0,
     "mobilenetv2_cifar": 0,
     "resnet18": 0,
+    "efficientnet_lite0": 0,  # norms with activations of their own
     # whose norm reads a sum, or what somebody else reads too, keeps it
     "preresnet20": 10,
     "wrn_16_2": 6,
