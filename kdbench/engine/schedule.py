@@ -9,6 +9,7 @@ from multiprocessing.connection import wait
 from pathlib import PurePath
 from typing import Protocol
 
+from kdbench.engine.turn import Turns
 from kdbench.engine.worker import Answer, Bench, Bug, Crash, Worker
 from kdbench.errors import KDBenchError
 from kdbench.plan import Cohort, TeacherJob
@@ -69,7 +70,8 @@ class Schedule:
         self.records: list[Record] = []
         self.claimed = 0
         count = min(max(1, count), len(self.waiting))
-        self.workers = [Worker(bench) for _ in range(count)]
+        self.turns = Turns.among(count, bench.store)
+        self.workers = [Worker(bench, self.turns, place) for place in range(count)]
 
     def run(self) -> list[Record]:
         """All records written.
@@ -95,6 +97,7 @@ class Schedule:
                 worker.process.kill() if interrupted else worker.leave()
                 if worker.task:
                     worker.task.claims.close()
+            self.turns.close()
         if self.errors:
             raise self.errors[0]
         return self.records
@@ -181,7 +184,9 @@ class Schedule:
         task: _Task = worker.task
         worker.stop()
         trial, step, _ = worker.place
-        self.workers[self.workers.index(worker)] = Worker(self.bench)
+        place = self.workers.index(worker)
+        self.turns.left(place)
+        self.workers[place] = Worker(self.bench, self.turns, place)
         if isinstance(task.work, TeacherJob):
             error = KDBenchError(
                 f"training the teacher {task.work.network} {reason}",

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from kdbench.engine.turn import Turn, Turns
 from kdbench.errors import DeviceError, ExitCode, KDBenchError, UsageError
 from kdbench.plan import Cohort, TeacherJob
 from kdbench.record import Environment, Record, Store
@@ -110,11 +111,12 @@ class Worker:
     written; it tells whom to blame when the process dies or hangs.
     """
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, turns: Turns, place: int) -> None:
         context = mp.get_context("forkserver")
         self.crumb = RawArray("d", 3)
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, self.crumb, bench), daemon=True)
+        given = (theirs, self.crumb, bench, turns, place)
+        self.process = context.Process(target=_work, args=given, daemon=True)
         with _nameless_main():
             self.process.start()
         theirs.close()
@@ -168,7 +170,7 @@ class Worker:
             self.process.kill()
 
 
-def _work(pipe: Connection, crumb: Any, bench: Bench) -> None:  # noqa: ANN401 - ctypes has no public array type
+def _work(pipe: Connection, crumb: Any, bench: Bench, turns: Turns, place: int) -> None:  # noqa: ANN401 - ctypes has no public array type
     """The worker's life: tasks in, answers out."""
     import torch
 
@@ -187,8 +189,14 @@ def _work(pipe: Connection, crumb: Any, bench: Bench) -> None:  # noqa: ANN401 -
         here, hello = None, _crash(error)
     with suppress(EOFError, OSError):  # the parent was interrupted, and is gone
         pipe.send(hello)
-        while here and (payload := pipe.recv()) is not None:
-            pipe.send(_answer(payload, here, crumb))
+        if here is None:
+            return
+        turn = Turn(turns, place, crumb, here)
+        here.workers, here.quiet = len(turns.places), turn.quiet
+        while (payload := pipe.recv()) is not None:
+            with turn.busy():
+                answer = _answer(payload, here, turn)
+            pipe.send(answer)
 
 
 def _device(name: str) -> "torch.device":
@@ -212,30 +220,20 @@ def _crash(error: Exception) -> Crash:
     return Crash(type(error).__name__, str(error), "".join(traceback.format_exception(error)))
 
 
-def _answer(payload: tuple[Any, ...], here: Any, crumb: Any) -> Answer:  # noqa: ANN401 - torch is loaded later
+def _answer(payload: tuple[Any, ...], here: Any, turn: Turn) -> Answer:  # noqa: ANN401 - torch is loaded later
     from kdbench.cohort import run
 
     try:
         match payload:
             case (TeacherJob() as job, root):
-                here.watch = lambda _, step: crumb.__setitem__(
-                    slice(None), [-1, step, time.monotonic()]
-                )
+                here.watch = turn.watch({})
                 here.train_teacher(job, root)
                 return None
             case (Cohort() as cohort,):
-                places = {str(trial.spec): i for i, trial in enumerate(cohort.trials)}
-                here.watch = _watch(crumb, places)
+                here.watch = turn.watch({str(t.spec): i for i, t in enumerate(cohort.trials)})
                 return run(cohort, here)
         raise AssertionError(payload)
     except KDBenchError as error:
         return error
     except Exception as error:  # noqa: BLE001 - told to the parent, who reports it as our bug
         return _crash(error)
-
-
-def _watch(crumb: Any, places: dict[str, int]) -> Callable[[str, int], None]:  # noqa: ANN401 - as above
-    def watch(name: str, step: int) -> None:
-        crumb[:] = [places.get(name, -1), step, time.monotonic()]
-
-    return watch
