@@ -5,19 +5,20 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from kdbench.cohort import Workbench
 from kdbench.engine import turn as turns_module
 from kdbench.engine.turn import BUSY, IDLE, MEASURING, PARKED, Turn, Turns
-from kdbench.train import Clock
+
+if TYPE_CHECKING:
+    from kdbench.cohort import Workbench
 
 LONG = 60.0
 
@@ -28,8 +29,9 @@ def turns(tmp_path: Path) -> Turns:
     return Turns.among(2, tmp_path)
 
 
-def part(turns: Turns, place: int, crumb: Any = None) -> Turn:
-    bench = cast(Workbench, SimpleNamespace(clock=Clock()))
+def part(turns: Turns, place: int, crumb: Any = None, clock: Any = None) -> Turn:
+    clock = clock or SimpleNamespace(phase=lambda name: nullcontext())
+    bench = cast("Workbench", SimpleNamespace(clock=clock))
     return Turn(turns, place, [0.0] * 3 if crumb is None else crumb, bench)
 
 
@@ -131,8 +133,9 @@ def test_who_measures_does_not_wait_for_ever(turns: Turns, monkeypatch: pytest.M
 
 
 def test_waiting_is_a_phase_of_its_own_and_measuring_is_not(turns: Turns) -> None:
-    one = part(turns, 0)
-    clock = one._bench.clock
+    from kdbench.train import Clock  # with torch, which the other processes here do without
+
+    one = part(turns, 0, clock=(clock := Clock()))
     with clock.phase("cost"), one.busy(), one.quiet():
         time.sleep(0.05)
     assert clock.spent["cost"] > 50 > clock.spent["waiting"]
