@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -17,11 +17,12 @@ from kdbench.data import Splits, Views, derive_seed
 from kdbench.errors import DataError, KDBenchError, PluginError, StoreError
 from kdbench.models import Network, create
 from kdbench.plan import TeacherJob
-from kdbench.record import Spec, write_atomically
+from kdbench.record import PutAway, Spec, Standing, standing, write_atomically
 from kdbench.registry import DataFacts, MethodFacts
 from kdbench.teacher.frozen import Teacher
 from kdbench.teacher.pupil import pupil
 from kdbench.train import Diverged, Runner, Teach, assemble, lockstep, seed_torch
+from kdbench.train.snapshot import packed, restore, snapshot, unpacked
 
 
 @final
@@ -58,14 +59,23 @@ def ensure(
     cache: Path,
     device: torch.device,
     watch: Callable[[str, int], None] = lambda name, step: None,
+    *,
+    late: Callable[[float], bool] = lambda seconds: False,
+    group: str = "",
 ) -> None:
     """Train the teacher and its anchors, unless they are there already.
 
     It learns by cross-entropy, or by the job's method from its own teachers, which are there.
 
+    Args:
+        job, splits, cache, device: What is asked, its rows, where it is kept and where computed.
+        watch: Called before every step.
+        late: Whether so many more seconds are too many: the training is then put away.
+        group: Of environments that give equal bits; a training is taken up in its own only.
+
     Raises:
         DataError: The training diverged; StoreError: the cache cannot be written; PluginError: the
-        method by which it learns failed.
+        method by which it learns failed; PutAway: it became late.
     """
     home, protocol = folder(job, cache), job.protocol
     if protocol is None or (home / "card.json").exists():
@@ -99,7 +109,9 @@ def ensure(
         for i in range(1, protocol.anchors + 1):
             step = max(1, round(total * i / protocol.anchors))
             marks.setdefault(step, []).append(f"{i / protocol.anchors:.6f}")
-        hashes: dict[str, str] = {}
+        away = home / "checkpoint.safetensors"
+        here = Standing(0, total, group, above.weights if above else "")
+        hashes = _taken_up(away, runner, here)
 
         def keep(done: int, active: object) -> None:
             for name in marks.get(done, ()):
@@ -108,7 +120,10 @@ def ensure(
                 hashes[name] = hashlib.sha256(content).hexdigest()
                 write_atomically(home / f"anchor-{name}.safetensors", content)
 
-        _, failures = lockstep({"": runner}, views, protocol, total, teach, watch=watch, after=keep)
+        _, failures = lockstep(
+            {"": runner}, views, protocol, total, teach, watch=watch, after=keep,
+            start=runner.done, stop=late,
+        )  # fmt: skip
         if failed := failures.get(""):
             if not isinstance(failed, Diverged):
                 raise _fault(job, failed) from failed
@@ -116,7 +131,31 @@ def ensure(
             raise DataError(what, str(failed), "lower [teacher] learning_rate") from failed
         if above:
             above.check_unmoved()
+        if runner.done < total:
+            where = replace(here, step=runner.done)
+            write_atomically(away, packed(snapshot(runner), where, anchors=hashes))
+            raise PutAway(where)
         write_atomically(home / "card.json", json.dumps({"anchors": hashes}, indent=1).encode())
+        away.unlink(missing_ok=True)
+
+
+def _taken_up(away: Path, runner: Runner, here: Standing) -> dict[str, str]:
+    """Hashes of the anchors so far, with the runner where it was put away; none if it was not.
+
+    Raises:
+        DataError: The checkpoint is not what was written.
+    """
+    found = standing(away)
+    if found is None or replace(found, step=0) != here:
+        return {}
+    try:
+        taken, beside = unpacked(away.read_bytes())
+        restore(runner, taken)
+        return dict(beside["anchors"])
+    except (ValueError, KeyError) as error:
+        away.unlink()
+        then = "it is removed; run again to train the teacher anew"
+        raise DataError(f"{away} is not what was written", str(error), then) from error
 
 
 def _alone(
