@@ -3,7 +3,7 @@
 import platform
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,7 @@ class Attempt:
         method: The plugin's object, once it is imported.
         runner: Its student in training, once there is one.
         fields: Measured fields of the record.
+        earlier: Seconds by phase, spent before it was put away.
     """
 
     trial: Trial
@@ -40,6 +41,7 @@ class Attempt:
     failure: Failure | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     curve: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+    earlier: dict[str, float] = field(default_factory=dict)
 
     def fail(self, error: Exception, where: str) -> None:
         """Take the trial out, with the status that fits the error."""
@@ -51,6 +53,12 @@ class Attempt:
         loss = getattr(getattr(self.method, "loss", None), "__code__", None)
         message = blame(error, self.trial.method.sources, loss)
         return Failure(kind=type(error).__name__, message=message, where=where)
+
+    def spent(self, seconds: Mapping[str, float]) -> dict[str, float]:
+        """Seconds by phase, with those of earlier runs."""
+        names = self.earlier.keys() | seconds.keys()
+        both = {name: seconds.get(name, 0.0) + self.earlier.get(name, 0.0) for name in names}
+        return {name: round(value, 4) for name, value in sorted(both.items())}
 
     def record(self, cohort: Cohort, where: Environment, **shared: Any) -> Record:  # noqa: ANN401 - of Record
         """The record of this attempt, with what all of its cohort share."""

@@ -1,6 +1,7 @@
 """What a resident worker keeps between cohorts."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
@@ -8,13 +9,14 @@ from typing import Generic, TypeAlias, TypeVar
 import torch
 
 from kdbench.api import DataSet, Method
+from kdbench.cohort.outcome import environment
 from kdbench.data import Splits, open_splits
 from kdbench.measure import Sweep
 from kdbench.plan import Cohort, TeacherJob, Trial
 from kdbench.record import Store
 from kdbench.registry import Source, build, load
 from kdbench.teacher import ensure
-from kdbench.train import assemble
+from kdbench.train import Clock, assemble
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -51,12 +53,22 @@ class Workbench:
     Attributes:
         store: Takes logits and deployed weights; records are written by the parent.
         cache: Folder of decoded data and teachers.
+        clock: Of what the worker is at.
+        workers: How many share the machine.
+        quiet: While open, the others let the machine be.
+        late: Whether so many more seconds are too many: what is in training is then put away.
+        note: Tells the user something.
     """
 
     cache: Path
     store: Store
     device: torch.device
     watch: Watch = lambda name, step: None
+    clock: Clock = field(default_factory=Clock)
+    workers: int = 1
+    quiet: Callable[[], AbstractContextManager[None]] = nullcontext
+    late: Callable[[float], bool] = lambda seconds: False
+    note: Callable[[str], None] = lambda text: None
     splits: Recent[tuple[str, int, int | None], Splits] = field(default_factory=lambda: Recent(4))
     sweeps: Recent[tuple[str, str, str], Sweep] = field(default_factory=lambda: Recent(8))
 
@@ -79,9 +91,14 @@ class Workbench:
         return self.splits.get((facts.name, job.validation_rows, job.rows), opened)
 
     def train_teacher(self, job: TeacherJob, root: str) -> None:
-        """Make sure that a teacher is in the cache."""
+        """Make sure that a teacher is in the cache.
+
+        Raises:
+            PutAway: It became late.
+        """
         register(one.source for one in job.lineage)
-        ensure(job, self.data(job, root), self.cache, self.device, self.watch)
+        splits, group = self.data(job, root), environment(self.device).group
+        ensure(job, splits, self.cache, self.device, self.watch, late=self.late, group=group)
 
 
 def method(trial: Trial) -> Method:

@@ -1,6 +1,6 @@
 """What was asked and what came out: specs, questions, records and the store. No torch here."""
 
-from kdbench.record.checkpoint import Standing, standing, told
+from kdbench.record.checkpoint import PutAway, Standing, standing, told
 from kdbench.record.pair import Pair, Recipe
 from kdbench.record.question import (
     PROTOCOL_VERSION,
@@ -42,6 +42,7 @@ __all__ = [
     "Frozen",
     "Origin",
     "Pair",
+    "PutAway",
     "Question",
     "Recipe",
     "Record",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from kdbench.record.schema import Record
+
 _LONGEST = 100_000_000
 """Bytes of a head, by the format's own definition."""
 
@@ -29,6 +31,19 @@ class Standing:
     def share(self) -> float:
         """Share of the updates made."""
         return self.step / self.total
+
+
+class PutAway(Exception):
+    """A training was left before its end and lies in its checkpoint; the next run goes on with it.
+
+    Args:
+        where: It stands.
+        records: Of the trials that left before, if it is a cohort's.
+    """
+
+    def __init__(self, where: Standing, records: tuple[Record, ...] = ()) -> None:
+        super().__init__(where, records)
+        self.where, self.records = where, records
 
 
 def standing(path: Path) -> Standing | None:

@@ -140,7 +140,7 @@ class Bench:
         teach = self.rig.teach(self.runner.needs.maps)
         losses, failures = lockstep(
             {"": self.runner}, self.rig.views, self.rig.cohort.protocol, self.rig.total, teach,
-            start=self.runner.done, stop=lambda done: done == last,
+            start=self.runner.done, stop=lambda _: self.runner.done == last,
         )  # fmt: skip
         if failures:
             raise failures[""]
