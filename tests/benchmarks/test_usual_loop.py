@@ -174,12 +174,14 @@ def test_the_table_is_made_of_raw_rounds() -> None:
     ]
 
 
-def test_a_table_of_loud_rounds_alone_says_so() -> None:
+def test_loud_rounds_alone_judge_nothing() -> None:
     from figures import Row, table
 
-    block = {"work": 1.0, "seconds": 1.0, "cpu": 1.0}
+    block = {"work": 1.0, "seconds": 1.0}
     held = {"g": {"rounds": [], "discarded": [{"blocks": {"a": block, "b": block}}]}}
-    assert "| none quiet (1) |" in table([Row("x", "y", "g", "a", "b", 1.0)], held)
+    assert "| 1.00x |  | none quiet (1) | not judged |" in table(
+        [Row("x", "y", "g", "a", "b", 1.0)], held
+    )
 
 
 def test_a_team_s_work_is_summed_and_its_slowest_process_counts() -> None:

@@ -23,7 +23,8 @@ from kdbench.cli.work import planned
 from kdbench.record import Pair, Record, Store
 from kdbench.testing.bench import register
 
-TEST_ROWS, TRAIN_ROWS = 10_000, 50_000
+BATCH, TRAIN_ROWS, TEST_ROWS = 64, 50_000, 10_000
+"""Of the suite."""
 SEEDS, COHORTS = 3, 20
 _DIGITS = "resnet8:resnet8[width=0.5]"
 _OWN = ("schema_version", "status", "question", "fingerprints", "suite", "origin", "settings",
@@ -31,7 +32,7 @@ _OWN = ("schema_version", "status", "question", "fingerprints", "suite", "origin
 """What a trial itself says of a record."""
 
 
-def board(pair: str, batch: int, steps: int, usual: Team) -> dict[str, Any]:
+def board(pair: str, steps: int, usual: Team) -> dict[str, Any]:
     """One round: a board of real CIFAR-100 in `KDBENCH_DATA`, and as many usual runs as it has.
 
     Every student takes `steps` steps. The teacher is given, to both: its weights lie in a file.
@@ -51,17 +52,17 @@ def board(pair: str, batch: int, steps: int, usual: Team) -> dict[str, Any]:
         after = take_turns(sides, 2, foreign=float("inf"))
         trials = _ok(root / "store", SEEDS * len(METHODS))
     blocks = [one["blocks"]["usual"] for one in (*before["rounds"], *after["rounds"])]
-    runs = [usual_seconds(one, steps, batch) for one in blocks]
-    ours = {"work": len(trials), "seconds": spent, "cpu": math.nan}
-    theirs = {"work": 1, "seconds": fmean(runs), "cpu": math.nan}
+    runs = [usual_seconds(one, steps) for one in blocks]
+    ours = {"work": len(trials), "seconds": spent}
+    theirs = {"work": 1, "seconds": fmean(runs)}
     return {
-        "rounds": [{"foreign": math.nan, "blocks": {"kdbench": ours, "usual": theirs}}],
+        "rounds": [{"blocks": {"kdbench": ours, "usual": theirs}}],
         "discarded": [], "usual": [*before["rounds"], *after["rounds"]],
         "phases": [record.seconds for record in trials],
     }  # fmt: skip
 
 
-def usual_seconds(block: Block, steps: int, batch: int) -> float:
+def usual_seconds(block: Block, steps: int, batch: int = BATCH) -> float:
     """What a run of the usual loop takes, from a block of it."""
     step = block["train_seconds"] / (block["work"] / batch)
     image = (block["seconds"] - block["train_seconds"]) / (block["work"] * TEST_ROWS / TRAIN_ROWS)

@@ -28,11 +28,11 @@ class Row(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """What a row came to: the median of its rounds' ratios, by the clock and by CPU time."""
+    """What a row came to: the median of its rounds' ratios, by the clock and, if told, CPU time."""
 
     ratio: float
     interval: tuple[float, float] | None
-    by_cpu: float
+    by_cpu: float | None
     rounds: int
     discarded: int
 
@@ -42,9 +42,10 @@ def reached(row: Row, group: Mapping[str, Any]) -> Reached:
     rounds = group["rounds"] or group["discarded"]
     blocks = [(one["blocks"][row.ours], one["blocks"][row.theirs]) for one in rounds]
     wall = [_per(ours, "seconds") / _per(theirs, row.seconds) for ours, theirs in blocks]
-    cpu = [_per(ours, "cpu") / _per(theirs, "cpu") for ours, theirs in blocks]
+    told = [one for one in blocks if all("cpu" in block for block in one)]
+    cpu = [_per(ours, "cpu") / _per(theirs, "cpu") for ours, theirs in told]
     return Reached(
-        median(wall), median_interval(wall), median(cpu), len(group["rounds"]),
+        median(wall), median_interval(wall), median(cpu) if cpu else None, len(group["rounds"]),
         len(group["discarded"]),
     )  # fmt: skip
 
@@ -64,11 +65,13 @@ def table(rows: Iterable[Row], groups: Mapping[str, Any]) -> str:
             continue
         found = reached(row, groups[row.group])
         ends = f" ({found.interval[0]:.2f} to {found.interval[1]:.2f})" if found.interval else ""
-        least = "" if row.least is None else f"{row.least:g}x"
+        cpu = "" if found.by_cpu is None else f"{found.by_cpu:.2f}x"
+        least = "" if row.least is None else f"{row.least:.3g}x"
         met = "" if row.least is None else "yes" if found.ratio >= row.least else "no"
+        met = met if found.rounds else "not judged"
         quiet = found.rounds or "none quiet"
         lines.append(
             f"| {row.work} | {row.against} | {least} | {found.ratio:.2f}x{ends} | "
-            f"{found.by_cpu:.2f}x | {quiet} ({found.discarded}) | {met} |"
+            f"{cpu} | {quiet} ({found.discarded}) | {met} |"
         )
     return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from board import board, host
+from board import BATCH, board, host
 from figures import Row
 from rounds import ALONE, Team, take_turns, working
 from steps import contrasts, meta_steps, selectivity
@@ -43,7 +43,7 @@ class Asked:
 
 def run(pair: str, asked: Asked) -> dict[str, Any]:
     """The usual loop at its best, beside kdbench's runs and cohorts."""
-    best, tried = best_usual(pair, asked.batch, asked.steps, asked.settings)
+    best, tried = best_usual(pair, asked.batch, asked.steps, asked.settings, asked.foreign)
     shared = {"pair": pair, "batch": asked.batch, "rows": asked.rows}
     one, few = shared | {"steps": asked.steps}, shared | {"steps": max(1, asked.steps // 4)}
     made = {
@@ -60,9 +60,9 @@ def run(pair: str, asked: Asked) -> dict[str, Any]:
 
 
 def boards(pair: str, asked: Asked) -> dict[str, Any]:
-    """Whole boards, one a call: `rounds` does not count here."""
-    best, tried = best_usual(pair, asked.batch, asked.steps, asked.settings)
-    found = board(pair, asked.batch, asked.board_steps, best)
+    """A whole board, one a call, in batches of the suite's size."""
+    best, tried = best_usual(pair, BATCH, asked.steps, asked.settings, asked.foreign)
+    found = board(pair, asked.board_steps, best)
     return found | {"settings": tried, "usual_setting": _setting(best)}
 
 

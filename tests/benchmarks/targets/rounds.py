@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 Block: TypeAlias = dict[str, float]
-"""`work` done (images, steps), the `seconds` it took, and what else a side tells."""
+"""`work` done (images, steps), the `seconds` and `cpu` seconds it took, and what else is told."""
 
 Side: TypeAlias = Callable[[], Block]
 """Does one block."""
@@ -41,7 +41,8 @@ def take_turns(
     """Rounds that count and rounds discarded, each with every side's block and the foreign load.
 
     A round during which others used more than `foreign` cores is discarded and run again, at most
-    as often as rounds were asked for. A block's `cpu` are the seconds of all our processes in it.
+    as often as rounds were asked for. Where a side does not tell its `cpu`, it is that of all our
+    processes in its turn.
     """
     kept, discarded = list[dict[str, Any]](), list[dict[str, Any]]()
     while len(kept) < rounds and len(discarded) < rounds:
@@ -54,6 +55,14 @@ def take_turns(
         told = f"foreign load {load:.2f}{', discarded' * (load > foreign)}"
         print(f"  {told}: {'; '.join(speeds)}", flush=True)
     return {"rounds": kept, "discarded": discarded}
+
+
+def timed(run: Callable[[], object], work: float) -> Block:
+    """The block in which this process does so much work by this call."""
+    start, cpu = time.perf_counter(), time.process_time()
+    run()
+    seconds = time.perf_counter() - start
+    return {"work": work, "seconds": seconds, "cpu": time.process_time() - cpu}
 
 
 @contextmanager
@@ -125,7 +134,7 @@ def _serve(pipe: Connection, make: Callable[..., Side], options: dict[str, Any])
 def _metered(side: Side) -> Block:
     own = _own()
     block = side()
-    return block | {"cpu": _own() - own}
+    return {"cpu": _own() - own} | block
 
 
 def _busy() -> float:

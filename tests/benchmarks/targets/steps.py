@@ -1,12 +1,11 @@
 """Sides of one method's step or loss, against a plain statement of the same."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import naive
 import torch
-from rounds import Block, Side
+from rounds import Block, Side, timed
 from torch import Tensor
 
 import kdbench
@@ -38,16 +37,17 @@ def _meta_side(case: Case, way: Callable[..., metadistil.Lesson], steps: int) ->
     views, teach = bench.rig.views, bench.rig.teach(bench.runner.needs.maps)
     chosen = views.order(0)[: case.batch_size]
 
+    def train() -> None:
+        for _ in range(steps):
+            bench.runner.done = int(PLACE * bench.runner.total)
+            bench.runner.step(Step(views, chosen, 0, bench.runner.progress, teach))
+
     def block() -> Block:
         shipped, metadistil.meta_gradient = metadistil.meta_gradient, way
-        start = time.perf_counter()
         try:
-            for _ in range(steps):
-                bench.runner.done = int(PLACE * bench.runner.total)
-                bench.runner.step(Step(views, chosen, 0, bench.runner.progress, teach))
+            return timed(train, steps)
         finally:
             metadistil.meta_gradient = shipped
-        return {"work": steps, "seconds": time.perf_counter() - start}
 
     block()
     return block
@@ -132,11 +132,12 @@ def contrasts() -> dict[str, Side]:
 def _descended(loss: Callable[[], Tensor], leaf: Tensor, times: int) -> Side:
     """A loss and its gradient, so many times a block, after one for warm-up."""
 
-    def block() -> Block:
-        start = time.perf_counter()
+    def descend() -> None:
         for _ in range(times):
             torch.autograd.grad(loss(), leaf)
-        return {"work": times, "seconds": time.perf_counter() - start}
+
+    def block() -> Block:
+        return timed(descend, times)
 
     block()
     return block

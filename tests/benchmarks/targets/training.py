@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from rounds import Block, Side, Team, take_turns, working
+from rounds import Block, Side, Team, take_turns, timed, working
 from torch import nn
 
 import kdbench
@@ -50,11 +50,12 @@ def usual(pair: str, batch: int, steps: int, workers: int, threads: int) -> Side
 
 
 def best_usual(
-    pair: str, batch: int, steps: int, settings: Sequence[tuple[int, int]]
+    pair: str, batch: int, steps: int, settings: Sequence[tuple[int, int]], foreign: float
 ) -> tuple[Team, list[dict[str, Any]]]:
     """The usual loop at its fastest workers and threads, and the two rounds that say so.
 
-    A setting is as fast as in the better of the rounds.
+    A setting is as fast as in the better of the rounds, which are loud ones only if no other is
+    there.
     """
     size = {"pair": pair, "batch": batch, "steps": steps}
     made = {
@@ -66,7 +67,8 @@ def best_usual(
     if len(made) == 1:
         return next(iter(made.values())), []
     with working(made) as sides:
-        tried = take_turns(sides, 2, foreign=float("inf"))["rounds"]
+        found = take_turns(sides, 2, foreign=foreign)
+    tried = found["rounds"] or found["discarded"]
     speeds = {name: [one["blocks"][name] for one in tried] for name in made}
     best = max(made, key=lambda name: max(b["work"] / b["seconds"] for b in speeds[name]))
     return made[best], tried
@@ -117,16 +119,13 @@ def ours(
     def block() -> Block:
         place = folder if answers == "warm" else _folder()
         teach = live if answers == "live" else _kept(shared, steps, place)
-        start = time.perf_counter()
-        train(steps, teach)
-        work = steps * batch * len(methods)
-        return {"work": work, "seconds": time.perf_counter() - start}
+        return timed(lambda: train(steps, teach), steps * batch * len(methods))
 
     return block
 
 
 def _kept(shared: Rig, steps: int, folder: Path) -> Teach:
-    """The teacher by its kept answers, as a cohort of KD alone has it; its files are opened anew."""
+    """The teacher by its kept answers, as a cohort of KD alone has it; opened anew."""
     spec = Spec("kd")
     trial = Trial(
         question=cast(Question, None), spec=spec, method=scan().methods([spec])[spec], settings="",
@@ -169,9 +168,7 @@ def bare(pair: str, batch: int, steps: int, rows: int) -> Side:
     train(WARM_UP)
 
     def block() -> Block:
-        start = time.perf_counter()
-        train(steps)
-        return {"work": steps * batch, "seconds": time.perf_counter() - start}
+        return timed(lambda: train(steps), steps * batch)
 
     return block
 
