@@ -17,12 +17,13 @@ Part: TypeAlias = Literal["defaults", "tuned per pair"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expense:
-    """What a row costs, medians over its trials, all from one class of hardware.
+    """What a row costs, medians over its trials with valid times, all of one class of hardware.
 
     Attributes:
         hardware: Index into the table's `hardware`.
-        step_ms, images_per_second, parts_ms, teacher_passes, training_parameters, peak_memory_mb:
-            As in a record.
+        step_ms, images_per_second, parts_ms, teacher_passes, training_parameters, peak_memory_mb,
+        unaccounted, foreign_load, warm_ms, amortised_ms, cells: As in a record.
+        discarded: Rounds left out because others used the machine, of all trials together.
         overhead: Geometric mean over trials with its t interval; of one trial, that trial's
             interval over rounds.
     """
@@ -35,6 +36,19 @@ class Expense:
     teacher_passes: float
     training_parameters: int
     peak_memory_mb: float
+    unaccounted: float | None = None
+    foreign_load: float | None = None
+    discarded: int | None = None
+    warm_ms: float | None = None
+    amortised_ms: float | None = None
+    cells: float | None = None
+
+    @property
+    def shared(self) -> tuple[float, float] | None:
+        """Milliseconds a step, warm and amortised: never one without the other."""
+        if self.warm_ms is None or self.amortised_ms is None:
+            return None
+        return self.warm_ms, self.amortised_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +64,8 @@ class Row:
         gap_closed: Gain over the first baseline as a share of the teacher's, from the means; None
             where the teacher is no better than that baseline.
         expense: None where it was not measured, not valid, or not on one class of hardware.
+        cpu_ms, cpu_overhead: A step in processor time, and the geometric mean of its ratio to the
+            first baseline's with its t interval; there even where times are not valid.
         latency_ms, throughput: Of the deployed network, medians; None as for `expense`.
         remarks: What a reader should know.
     """
@@ -65,6 +81,8 @@ class Row:
     gains: Mapping[str, Estimate]
     gap_closed: float | None
     expense: Expense | None
+    cpu_ms: float | None
+    cpu_overhead: Estimate | None
     deployed: Deployed | None
     latency_ms: float | None
     throughput: float | None

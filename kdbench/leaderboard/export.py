@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdbench.leaderboard.alone import as_json
 from kdbench.leaderboard.board import Board, Row, Table
+from kdbench.leaderboard.expenses import NUMBERS
 from kdbench.leaderboard.text import spreadsheet, stored
 from kdbench.record import canonical
 from kdbench.statistics import Estimate
@@ -20,10 +21,10 @@ _WHO = (
     "dataset", "teacher", "student", "protocol", "split", "table", "row", "method",
     "hyperparameters", "quiz", "rows", "settings", "baseline", "n", "seeds",
 )  # fmt: skip
-_COSTS = ("step_ms", "images_per_second", "teacher_passes", "training_parameters", "peak_memory_mb")
 _SIZES = (
     "gap_closed",
-    *_COSTS,
+    *NUMBERS,
+    "cpu_ms",
     "latency_ms",
     "throughput",
     "parameters",
@@ -41,7 +42,8 @@ def to_csv(board: Board) -> str:
         for table in board.tables
         for row in table.rows
     ]
-    intervals = [*metrics, *(f"gain_over_{text}" for text in board.spec.baselines), "overhead"]
+    intervals = [*metrics, *(f"gain_over_{text}" for text in board.spec.baselines)]
+    intervals += ["overhead", "cpu_overhead"]
     header = [*_WHO, *(name + end for name in intervals for end in ("", "_low", "_high")), *_SIZES]
     text = io.StringIO()
     writer = csv.DictWriter(text, header, lineterminator="\n")
@@ -75,8 +77,9 @@ def _line(table: Table, row: Row, metrics: list[str], baselines: tuple[str, ...]
         line |= _interval(f"gain_over_{text}", row.gains.get(text))
     line["gap_closed"] = "" if row.gap_closed is None else _number(row.gap_closed)
     line |= _interval("overhead", cost.overhead if cost else None)
-    costs = {} if cost is None else {name: getattr(cost, name) for name in _COSTS}
-    costs |= {"latency_ms": row.latency_ms, "throughput": row.throughput}
+    line |= _interval("cpu_overhead", row.cpu_overhead)
+    costs = {} if cost is None else {name: getattr(cost, name) for name in NUMBERS}
+    costs |= {name: getattr(row, name) for name in ("cpu_ms", "latency_ms", "throughput")}
     line |= {name: _number(value) for name, value in costs.items() if value is not None}
     line["parameters"] = row.deployed.parameters if row.deployed else ""
     line["multiply_adds"] = row.deployed.multiply_adds if row.deployed else ""
@@ -144,14 +147,12 @@ def _row(table: Table, row: Row) -> dict[str, Any]:
         "cost": cost
         and {
             "hardware": table.hardware[cost.hardware],
-            "step_ms": stored(cost.step_ms),
-            "images_per_second": stored(cost.images_per_second),
             "parts_ms": _numbers(cost.parts_ms),
             "overhead": cost.overhead and _estimate(cost.overhead),
-            "teacher_passes": stored(cost.teacher_passes),
-            "training_parameters": cost.training_parameters,
-            "peak_memory_mb": stored(cost.peak_memory_mb),
-        },
+        }
+        | _numbers({name: getattr(cost, name) for name in NUMBERS}),
+        "cpu": row.cpu_overhead
+        and {"overhead": _estimate(row.cpu_overhead)} | _numbers({"step_ms": row.cpu_ms}),
         "deployed": row.deployed
         and {
             "network": row.deployed.network,
@@ -166,8 +167,13 @@ def _row(table: Table, row: Row) -> dict[str, Any]:
     }
 
 
-def _numbers(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: stored(value) for name, value in values.items()}
+def _numbers(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Those that are known; counts stay whole."""
+    return {
+        name: value if isinstance(value, int) else stored(value)
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def _estimate(estimate: Estimate) -> dict[str, float | int | bool | None]:

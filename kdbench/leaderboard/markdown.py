@@ -17,6 +17,14 @@ _HOW = (
     "holds out a quiz split trains on fewer rows and is compared with baselines on those rows."
 )
 
+_CPU = "CPU overhead is the same ratio in processor time, which others hardly move."
+
+_SHARED = (
+    "Step ms and overhead charge every method a whole pass of the live teacher. Warm ms is a step "
+    "that reads the teacher's kept answer, amortised ms one in which the methods of a cohort pay "
+    "in equal parts what its teacher took, first answers included."
+)
+
 _TUNED = (
     "Settings: of each method those that the suite has for this pair; the baselines are those of "
     "the defaults."
@@ -30,7 +38,10 @@ def render(board: Board) -> str:
     if spec.about.strip():
         blocks.append(markdown(spec.about, 2000))
     if board.tables:
-        blocks.append(_HOW)
+        rows = [row for table in board.tables for row in table.rows]
+        told = [_CPU] if any(map(_computed, rows)) else []
+        told += [_SHARED] if any(map(_read, rows)) else []
+        blocks.append(" ".join([_HOW, *told]))
     for table in board.tables:
         blocks += _table(table, spec, "##")
     if not board.tables:
@@ -61,12 +72,15 @@ def _table(table: Table, spec: BoardSpec, level: str) -> list[str]:
     several = len(table.hardware) > 1
     for index, name in enumerate(table.hardware):
         lines.append(f"Hardware{f' {_letter(index)}' if several else ''}: {name}.")
+    if disturbed := words.disturbed(table):
+        lines.append(disturbed)
     blocks.append("\n".join(f"- {markdown(line, 1000)}" for line in lines))
     if table.rows:
-        cells = [_cells(row, spec, several) for row in table.rows]
+        cells = [_cells(row, table, spec) for row in table.rows]
         align = ["left", *["right"] * (len(cells[0]) - 2), "left"]
+        grid = [[*row.values()] for row in cells]
         blocks.append(
-            tabulate(cells, _header(spec), tablefmt="pipe", disable_numparse=True, colalign=align)
+            tabulate(grid, [*cells[0]], tablefmt="pipe", disable_numparse=True, colalign=align)
         )
     notes = [
         f"- {markdown(row.name)}: {markdown(row.note, 2000)}" for row in table.rows if row.note
@@ -95,34 +109,46 @@ def _gaps(table: Table) -> list[str]:
     return lines
 
 
-def _header(spec: BoardSpec) -> list[str]:
-    gains = [f"Gain over {markdown(text)}" for text in spec.baselines]
-    return [
-        "Method", "Accuracy %", *gains, "Agreement %", "KL", "ECE", "Step ms", "Overhead ×",
-        "Images/s", "Latency ms", "Throughput /s", "Parameters", "n", "Settings",
-    ]  # fmt: skip
-
-
-def _cells(row: Row, spec: BoardSpec, several: bool) -> list[str]:
+def _cells(row: Row, table: Table, spec: BoardSpec) -> dict[str, str]:
+    """What a row shows, by column; columns that no row of the table has anything for are not."""
     metrics, cost = row.metrics, row.expense
-    mark = f" {_letter(cost.hardware)}" if several and cost else ""
-    name = f"**{markdown(row.name)}**" if row.baseline else markdown(row.name)
-    return [
-        name,
-        spread(metrics.get("accuracy"), 2, scale=100),
-        *(spread(row.gains.get(text), 2, scale=100, sign=True) for text in spec.baselines),
-        spread(metrics.get("agreement"), 2, scale=100),
-        spread(metrics.get("kl"), 4),
-        spread(metrics.get("ece"), 4),
-        figures(cost.step_ms) + mark if cost else MISSING,
-        span(cost.overhead, 2) if cost else MISSING,
-        figures(cost.images_per_second) + mark if cost else MISSING,
-        MISSING if row.latency_ms is None else figures(row.latency_ms) + mark,
-        MISSING if row.throughput is None else figures(row.throughput) + mark,
-        f"{row.deployed.parameters:,}" if row.deployed else MISSING,
-        str(len(row.seeds)),
-        markdown(row.settings),
-    ]
+    mark = f" {_letter(cost.hardware)}" if len(table.hardware) > 1 and cost else ""
+    gains = {
+        f"Gain over {markdown(text)}": spread(row.gains.get(text), 2, scale=100, sign=True)
+        for text in spec.baselines
+    }
+    cells = {
+        "Method": f"**{markdown(row.name)}**" if row.baseline else markdown(row.name),
+        "Accuracy %": spread(metrics.get("accuracy"), 2, scale=100),
+        **gains,
+        "Agreement %": spread(metrics.get("agreement"), 2, scale=100),
+        "KL": spread(metrics.get("kl"), 4),
+        "ECE": spread(metrics.get("ece"), 4),
+        "Step ms": figures(cost.step_ms) + mark if cost else MISSING,
+        "Overhead ×": span(cost.overhead, 2) if cost else MISSING,
+    }
+    if any(map(_computed, table.rows)):
+        cells["CPU overhead ×"] = span(row.cpu_overhead, 2)
+    if any(map(_read, table.rows)):
+        warm, amortised = (cost and cost.shared) or (None, None)
+        cells["Warm ms"] = MISSING if warm is None else figures(warm) + mark
+        cells["Amortised ms"] = MISSING if amortised is None else figures(amortised) + mark
+    return cells | {
+        "Images/s": figures(cost.images_per_second) + mark if cost else MISSING,
+        "Latency ms": MISSING if row.latency_ms is None else figures(row.latency_ms) + mark,
+        "Throughput /s": MISSING if row.throughput is None else figures(row.throughput) + mark,
+        "Parameters": f"{row.deployed.parameters:,}" if row.deployed else MISSING,
+        "n": str(len(row.seeds)),
+        "Settings": markdown(row.settings),
+    }
+
+
+def _computed(row: Row) -> bool:
+    return row.cpu_overhead is not None
+
+
+def _read(row: Row) -> bool:
+    return row.expense is not None and row.expense.shared is not None
 
 
 def _letter(index: int) -> str:

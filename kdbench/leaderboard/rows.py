@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
-from kdbench.leaderboard.board import Expense, Row
+from kdbench.leaderboard import expenses
+from kdbench.leaderboard.board import Row
 from kdbench.leaderboard.cells import Cell
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.record import Record
-from kdbench.statistics import Estimate, mean, paired, ratio
+from kdbench.statistics import Estimate, mean, paired
 
 
 def row(
@@ -42,13 +43,10 @@ def row(
         if len(classes) < 2
         else ["trials ran on different hardware, so their times are not averaged"]
     )
-    reasons = {
-        record.cost.why_not or "no reason given"
-        for record in records
-        if record.cost and not record.cost.valid
-    }
-    remarks += [f"times are not comparable: {reason}" for reason in sorted(reasons)]
-    timed = len(classes) == 1 and not reasons
+    remarks += expenses.remarks(records)
+    valid = [record.cost.valid for record in records if record.cost]
+    timed = len(classes) == 1 and (any(valid) or not valid)
+    cpu_ms, cpu_overhead = expenses.cpu(records) if len(classes) == 1 else (None, None)
     deployed = [record.deployed for record in records if record.deployed]
     whole = timed and len(deployed) == len(records)
     return Row(
@@ -56,7 +54,8 @@ def row(
         seeds=tuple(seeds), values=values,
         metrics={key: mean(list(by_seed.values())) for key, by_seed in values.items()}, gains=gains,
         gap_closed=_gap_closed(records, gains.get(spec.baselines[0])) if spec.baselines else None,
-        expense=_expense(records, classes[0]) if timed else None,
+        expense=expenses.expense(records, classes[0]) if timed else None,
+        cpu_ms=cpu_ms, cpu_overhead=cpu_overhead,
         deployed=deployed[0] if deployed else None,
         latency_ms=median(d.latency_ms for d in deployed) if whole else None,
         throughput=median(d.throughput for d in deployed) if whole else None,
@@ -87,25 +86,3 @@ def _values(cell: Cell, seeds: Sequence[int]) -> dict[str, dict[int, float]]:
             for key, value in metrics.items():
                 found[key if where == split else f"{where}_{key}"][seed] = value
     return {key: by_seed for key, by_seed in sorted(found.items()) if len(by_seed) == len(seeds)}
-
-
-def _expense(records: Sequence[Record], hardware: int) -> Expense | None:
-    costs = [record.cost for record in records if record.cost]
-    if not costs or len(costs) < len(records):
-        return None
-    over = [cost.overhead for cost in costs if cost.overhead is not None]
-    overhead = ratio(over) if len(over) == len(costs) else None
-    if overhead and len(costs) == 1 and costs[0].overhead_interval:
-        low, high = costs[0].overhead_interval
-        overhead = Estimate(mean=overhead.mean, n=1, low=low, high=high)
-    parts = sorted({part for cost in costs for part in cost.parts_ms})
-    return Expense(
-        hardware=hardware,
-        step_ms=median(cost.step_ms for cost in costs),
-        images_per_second=median(cost.images_per_second for cost in costs),
-        parts_ms={part: median(cost.parts_ms.get(part, 0.0) for cost in costs) for part in parts},
-        overhead=overhead,
-        teacher_passes=median(cost.teacher_passes for cost in costs),
-        training_parameters=max(cost.training_parameters for cost in costs),
-        peak_memory_mb=median(cost.peak_memory_mb for cost in costs),
-    )

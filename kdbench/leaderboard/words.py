@@ -67,6 +67,19 @@ def rows(table: Table) -> str:
     return f"{several} training rows{held}; measured on the {evaluation.split} split"
 
 
+def disturbed(table: Table) -> str:
+    """How many rounds of the cost pass do not count; nothing where no record tells."""
+    known = [row.expense.discarded for row in table.rows if row.expense]
+    counts = [count for count in known if count is not None]
+    if not counts:
+        return ""
+    if not max(counts):
+        return "Times: nobody else used the machine."
+    most = max(counts)
+    left = f"up to {most} round{'s' * (most != 1)} of a method"
+    return f"Times: {left} left out because others used the machine."
+
+
 def gap(one: Gap) -> list[tuple[str, str]]:
     """Each reason once, with the seeds it holds for."""
     reasons = dict.fromkeys(reason for _, reason in one.missing)

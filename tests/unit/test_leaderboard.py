@@ -397,6 +397,59 @@ def test_times_that_are_not_valid_are_not_shown_and_the_reason_is():
     assert row.remarks == ("times are not comparable: the machine was busy",)
 
 
+LOUD = {"valid": False, "why_not": "foreign load in 9 of 12 rounds"}
+SPLIT = {"warm_ms": 6.5, "amortised_ms": 7.5, "cells": 8}
+
+
+def test_an_invalid_time_feeds_neither_medians_nor_overheads_and_its_row_says_so():
+    overs = {
+        0: {"overhead": 1.0},
+        1: {"overhead": 4.0},
+        2: {"overhead": 99.0, "step_ms": 1e6} | LOUD,
+    }
+    row = only(build([record("kd", seed, cost=one) for seed, one in overs.items()])).rows[0]
+    assert row.expense.overhead.mean == pytest.approx(2) and row.expense.overhead.n == 2
+    assert row.expense.step_ms == 12.3
+    (remark,) = row.remarks
+    assert "of 2 of 3 trials" in remark and "foreign load in 9 of 12 rounds" in remark
+
+
+def test_a_ratio_in_processor_time_stands_where_times_do_not():
+    loud = LOUD | {"cpu_ms": 9.0, "cpu_overhead": 1.5}
+    board = build(records({"scratch": (0.8,)}) + records({"kd": (0.8,)}, cost=loud), SPEC)
+    row = named(only(board))["kd"]
+    assert row.expense is None
+    assert (row.cpu_ms, row.cpu_overhead.mean) == (9.0, 1.5)
+    text = board.markdown()
+    assert "| CPU overhead × |" in " ".join(text.split()) and "in processor time" in text
+    assert "times are not comparable: foreign load in 9 of 12 rounds" in text
+    line = next(one for one in csv.DictReader(io.StringIO(board.csv())) if one["row"] == "kd")
+    assert (line["cpu_overhead"], line["cpu_ms"], line["step_ms"]) == ("1.5", "9", "")
+    rows = json.loads(board.json())["tables"][0]["rows"]
+    assert [row["cpu"] and row["cpu"]["overhead"]["mean"] for row in rows] == [1.5, None]
+
+
+def test_warm_and_amortised_steps_are_printed_together_or_not_at_all():
+    assert "Warm" not in build(records()).markdown()
+    both = build(records({"kd": (0.8, 0.9)}, cost=SPLIT)).markdown()
+    assert "| Warm ms | Amortised ms |" in " ".join(both.split())
+    assert "| 6.50 | 7.50 |" in " ".join(both.split()) and "live teacher" in both
+    for lacking in ("warm_ms", "amortised_ms"):
+        half = build(records({"kd": (0.8, 0.9)}, cost=SPLIT | {lacking: None})).markdown()
+        assert "Warm" not in half and "Amortised" not in half
+
+
+def test_rounds_that_others_disturbed_are_counted_in_the_caption():
+    assert "rounds" not in build(records()).markdown()
+    assert "nobody else used" in build(records(cost={"discarded": 0})).markdown()
+    disturbed = [record("kd", 0, cost={"discarded": 3}), record("kd", 1, cost={"discarded": 2})]
+    board = build(disturbed)
+    assert "up to 5 rounds of a method left out" in board.markdown()
+    (line,) = csv.DictReader(io.StringIO(board.csv()))
+    assert line["discarded"] == "5"
+    assert json.loads(board.json())["tables"][0]["rows"][0]["cost"]["discarded"] == 5
+
+
 def test_a_teacher_that_was_trained_twice_is_told():
     other = Card(weights="ef" * 32, parameters=1, multiply_adds=1, quality={})
     known = [*records({"scratch": (0.8, 0.8)}), record("kd", 0), record("kd", 1, teacher=other)]

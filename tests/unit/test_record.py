@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from kdbench.errors import UsageError
 from kdbench.record import (
+    Cost,
     Environment,
     Evaluation,
     Pair,
@@ -356,3 +357,14 @@ def test_a_fingerprint_is_the_sha256_of_the_canonical_json() -> None:
     value = {"b": [1.5, "é"], "a": None}
     text = '{"a":null,"b":[1.5,"é"]}'
     assert fingerprint(value) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_cost_says_nothing_of_figures_that_it_does_not_have_and_keeps_its_bytes() -> None:
+    old = {
+        "step_ms": 1.0, "parts_ms": {"student": 1.0}, "images_per_second": 64.0, "overhead": None,
+        "overhead_interval": None, "rounds": 6, "teacher_passes": 1.0, "training_parameters": 0,
+        "peak_memory_mb": 10.0, "compile_seconds": 0.0, "valid": True, "why_not": "",
+    }  # fmt: skip
+    assert Cost.model_validate(old).model_dump() == old
+    new = old | {"cpu_ms": 0.5, "discarded": 0, "foreign_load": None}
+    assert Cost.model_validate(new).model_dump() == old | {"cpu_ms": 0.5, "discarded": 0}
