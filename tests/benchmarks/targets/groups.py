@@ -91,7 +91,7 @@ def _setting(best: Team) -> dict[str, int]:
 GROUPS: dict[str, Callable[[Asked], dict[str, Any]]] = {
     SMALL: partial(run, SMALL),
     LARGE: partial(run, LARGE),
-    f"board {SMALL}": partial(boards, SMALL),
+    **{f"board {pair}": partial(boards, pair) for pair in (SMALL, LARGE)},
     "metadistil": meta,
     "nst": partial(losses, selectivity),
     "crd": partial(losses, contrasts),
@@ -121,8 +121,9 @@ def _training(pair: str, run: float, cohort: float, warm: float) -> list[Row]:
 ROWS = [
     *_training(SMALL, 1.4, 2.5, 2.5),
     *_training(LARGE, 1.25, 3.0, 3.5),
-    Row(f"board of 8 methods x 3 seeds, {SMALL}, cold start to rendered board",
-        "24 runs of the usual loop", f"board {SMALL}", "kdbench", "usual", 3.0),
+    *(Row(f"board of 8 methods x 3 seeds, {pair}, cold start to rendered board",
+          "24 runs of the usual loop", f"board {pair}", "kdbench", "usual", 3.0)
+      for pair in (SMALL, LARGE)),
     Row(f"MetaDistil step, {SMALL}", "`create_graph`", "metadistil", "forward mode",
         "create_graph", 1.5),
     Row("NST loss and gradient, batch 16, 64 maps of 32 x 32", "broadcast", "nst", "products",
