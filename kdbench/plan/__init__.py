@@ -2,7 +2,18 @@
 
 from kdbench.plan.crossing import dataset_spec, make
 from kdbench.plan.nodes import Cohort, State, TeacherJob, Trial
+from kdbench.plan.sharing import shared
 from kdbench.plan.teachers import pair_name
 from kdbench.plan.whole import Plan
 
-__all__ = ["Cohort", "Plan", "State", "TeacherJob", "Trial", "dataset_spec", "make", "pair_name"]
+__all__ = [
+    "Cohort",
+    "Plan",
+    "State",
+    "TeacherJob",
+    "Trial",
+    "dataset_spec",
+    "make",
+    "pair_name",
+    "shared",
+]

@@ -164,6 +164,11 @@ class Cohort:
         return "kept" if shared and not any(more) and self.answers_gb else "live"
 
     @property
+    def taught_by(self) -> tuple[str, ...]:
+        """Keys of its teacher's members."""
+        return tuple(job.key for job in self.teachers)
+
+    @property
     def rows(self) -> int | None:
         """The first so many training rows are the transfer set; None for all."""
         return self.protocol.rows

@@ -1,12 +1,12 @@
 """The plan of a suite: its cohorts, what of them is open, and how long that will take."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
 from kdbench.plan.nodes import Cohort, TeacherJob, Trial
-from kdbench.record import Record
+from kdbench.record import Question, Record
 from kdbench.suite import Suite
 
 
@@ -23,17 +23,34 @@ class Plan:
         return tuple(trial for cohort in self.cohorts for trial in cohort.trials)
 
     def work(self, *, retry: bool = False) -> tuple[Cohort, ...]:
-        """The cohorts with only the trials that are to be run; with `retry`, failed ones too."""
+        """The cohorts with only the trials that are to be run; with `retry`, failed ones too.
+
+        Those of one teacher follow each other, so that they share what is kept of its answers.
+        """
         wanted = {"open", "stale"} | ({"failed"} if retry else set())
         cohorts = (
             replace(c, trials=tuple(t for t in c.trials if t.state in wanted)) for c in self.cohorts
         )
-        return tuple(cohort for cohort in cohorts if cohort.trials)
+        found = [cohort for cohort in cohorts if cohort.trials]
+        places = {
+            keys: place for place, keys in enumerate(dict.fromkeys(c.taught_by for c in found))
+        }
+        return tuple(sorted(found, key=lambda cohort: places[cohort.taught_by]))
 
     def teachers(self, cohorts: Iterable[Cohort]) -> tuple[TeacherJob, ...]:
         """The distinct teachers of these cohorts, each after its own teachers."""
         jobs = (job for cohort in cohorts for own in cohort.teachers for job in own.lineage)
         return tuple({job.key: job for job in jobs}.values())
+
+    def cost(self, records: Sequence[Record]) -> Callable[[Trial], float]:
+        """Milliseconds of a trial's step without the shared teacher, by what is known of it."""
+        known: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+        for record in records:
+            if record.cost:
+                own = record.cost.step_ms - record.cost.parts_ms.get("teacher", 0.0)
+                known[_kind(record.question)].append(own)
+        usual = median(map(median, known.values())) if known else 1.0
+        return lambda trial: median(known.get(_kind(trial.question), [usual]))
 
     def minutes(
         self, records: Sequence[Record], workers: int, *, retry: bool = False
@@ -42,11 +59,11 @@ class Plan:
 
         None where nothing is known of a trial.
         """
-        seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+        seconds: dict[tuple[str, str, str], list[float]] = defaultdict(list)
         for record in records:
             if record.status == "ok" and "trial" in record.seconds:
                 ask = record.question
-                seconds[f"{ask.teacher}:{ask.student}", ask.method].append(
+                seconds[_kind(ask)].append(
                     record.seconds["trial"] / ask.protocol.total_steps(max(record.rows, 1))
                 )
         total = 0.0
@@ -57,7 +74,7 @@ class Plan:
             )
             for trial in cohort.trials:
                 ask = trial.question
-                known = seconds.get((f"{ask.teacher}:{ask.student}", ask.method))
+                known = seconds.get(_kind(ask))
                 if known:
                     total += median(known) * steps
                 elif self.suite.trial_seconds:
@@ -65,3 +82,7 @@ class Plan:
                 else:
                     return None
         return total / workers / 60
+
+
+def _kind(asked: Question) -> tuple[str, str, str]:
+    return asked.teacher, asked.student, asked.method

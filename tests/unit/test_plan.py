@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kdbench.errors import UsageError
-from kdbench.plan import Plan
+from kdbench.plan import Plan, shared
 from kdbench.record import Environment, Record
 
 Planned = Callable[..., Plan]
@@ -394,3 +394,75 @@ def test_a_chain_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         kdbench_plan(methods=["kd"], pairs=[pair], teacher={"method": method})
+
+
+# Sharing ----------------------------------------------------------------------------------------
+
+
+def sizes(cohorts: Any) -> list[int]:
+    return [len(cohort.trials) for cohort in cohorts]
+
+
+EIGHT = [f"kd[temperature={1 + number}]" for number in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "workers", "expected"),
+    [
+        (3, 2, [8, 8, 4, 4]),
+        (2, 2, [8, 8]),
+        (1, 2, [4, 4]),
+        (1, 3, [3, 3, 2]),
+        (1, 16, [1] * 8),
+        (4, 3, [8, 8, 8, 3, 3, 2]),
+        (3, 4, [8, 8, 8]),  # a fourth part would end no sooner than two whole cohorts
+        (2, 5, [4, 4, 4, 4]),
+        (3, 1, [8, 8, 8]),
+    ],
+)
+def test_the_last_cohorts_come_in_parts_where_workers_would_be_idle(
+    seeds: int, workers: int, expected: list[int], kdbench_plan: Any
+) -> None:
+    made = kdbench_plan(methods=EIGHT, seeds=list(range(seeds)))
+    found = shared(made.work(), workers)
+    assert sizes(found) == expected
+    asked = [trial.question.fingerprint for cohort in found for trial in cohort.trials]
+    assert sorted(asked) == sorted(trial.question.fingerprint for trial in made.trials)
+
+
+def test_parts_are_of_like_cost_by_what_records_say(kdbench_plan: Any, kdbench_record: Any) -> None:
+    made = kdbench_plan(methods=["kd", "scratch", "crd", "at", "fitnet"])
+    (cohort,) = made.work()
+    spent = {"kd": 10.0, "scratch": 10.0, "crd": 100.0, "at": 50.0}  # and nobody knows of fitnet
+    records = [
+        kdbench_record(
+            question=trial.question,
+            cost={
+                "step_ms": spent[trial.spec.name], "parts_ms": {}, "images_per_second": 1.0,
+                "overhead": None, "overhead_interval": None, "rounds": 5, "teacher_passes": 1,
+                "training_parameters": 0, "peak_memory_mb": 1.0,
+            },
+        )
+        for trial in cohort.trials
+        if trial.spec.name in spent
+    ]  # fmt: skip
+    cost = made.cost(records)
+    assert [cost(trial) for trial in cohort.trials] == [10, 10, 100, 50, 30]
+    parts = shared([cohort], 2, cost)
+    assert [[trial.spec.name for trial in part.trials] for part in parts] == [
+        ["crd"], ["kd", "scratch", "at", "fitnet"],
+    ]  # fmt: skip
+    assert [cost(trial) for trial in made.trials] != [made.cost([])(trial) for trial in made.trials]
+
+
+def test_cohorts_of_one_teacher_follow_each_other(kdbench_plan: Any) -> None:
+    pairs = ["resnet8:resnet8[width=0.25]", "resnet14:resnet8[width=0.25]",
+             "resnet8:resnet8[width=0.5]"]  # fmt: skip
+    made = kdbench_plan(methods=["kd"], pairs=pairs, seeds=[0, 1])
+    assert [str(cohort.pair.student) for cohort in made.work()] == 2 * [
+        "resnet8[width=0.25]"
+    ] + 2 * ["resnet8[width=0.5]"] + 2 * ["resnet8[width=0.25]"]
+    made = kdbench_plan(methods=["kd"], pairs=pairs, seeds=[0, 1], teacher={"seed": "trial"})
+    assert [(str(c.pair), c.seed) for c in made.work()] == [
+        (pairs[0], 0), (pairs[2], 0), (pairs[0], 1), (pairs[2], 1), (pairs[1], 0), (pairs[1], 1),
+    ]  # fmt: skip
