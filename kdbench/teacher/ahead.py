@@ -22,8 +22,8 @@ from kdbench.train import Asked, Teach
 
 STRETCH = 1024
 """Rows that are asked ahead on the CPU; elsewhere it is a whole epoch."""
-BATCH = {"cpu": 64, "cuda": 1024}
-"""The teacher's own batch size."""
+BATCH = {"cpu": 1, "cuda": 1024}
+"""The teacher's own batch size; at least the protocol's."""
 _LOCKS = 64
 _PATIENCE = 1.0
 
@@ -67,7 +67,7 @@ class Ahead:
     ) -> None:  # fmt: skip
         self._live, self._views, self._protocol, self._total = live, views, protocol, total
         self.answers, self._second, self._tally, self._beat = answers, second, tally, beat
-        self.own, self._epoch = BATCH[views.device.type], -1
+        self.own, self._epoch = max(BATCH[views.device.type], protocol.batch_size), -1
         self._page, self._brought = torch.empty(0), set[int]()
         self._order = self._place = torch.empty(0, dtype=torch.int64)
         self._stretch = 1
@@ -82,17 +82,14 @@ class Ahead:
         return self._page.index_select(0, rows)
 
     def ask(self, rows: Int[Tensor, " some"], epoch: int) -> Float[Tensor, "some width"]:
-        """The teacher's own word on at most a batch, on the host.
-
-        The batch is filled up: a kernel for fewer rows may round in another way.
-        """
-        full = rows[torch.arange(self.own) % len(rows)].to(self._views.device)
-        images = self._views.batch(full, epoch)
+        """The teacher's own word on a batch, on the host."""
+        rows = rows.to(self._views.device)
+        images = self._views.batch(rows, epoch)
         if self._second:
-            images = strengthened(images, full, self._views.seed, epoch)
-        said = self._live(Asked(1.0, "running", images, full, epoch, self._second))
+            images = strengthened(images, rows, self._views.seed, epoch)
+        said = self._live(Asked(1.0, "running", images, rows, epoch, self._second))
         self._beat()
-        return torch.cat([said.logits, said.pooled], 1)[: len(rows)].cpu()
+        return torch.cat([said.logits, said.pooled], 1).cpu()
 
     def _begin(self, epoch: int) -> None:
         """Open an epoch: the rows that its steps will see, in their order."""

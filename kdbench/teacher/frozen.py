@@ -126,13 +126,23 @@ class Teacher(nn.Module):
         )
 
     def answering(self, maps: Maps, protocol: TrainingProtocol) -> Teach:
-        """This teacher with these maps, as a protocol has the loop ask it."""
+        """This teacher with these maps, as a protocol has the loop ask it.
+
+        A smaller batch than the protocol's is filled up: a kernel for few rows may round in another
+        way, and what the teacher says of a row is not to depend on the rows beside it.
+        """
         narrow, kept = protocol.precision == "bfloat16", getattr(torch, protocol.answers)
 
         def answer(asked: Asked) -> Outputs:
-            with torch.autocast(asked.images.device.type, torch.bfloat16, enabled=narrow):
-                said: Outputs = self(asked.images, maps, asked.anchor, asked.statistics)
+            images, count = asked.images, len(asked.images)
+            if asked.statistics == "running" and count < protocol.batch_size:
+                images = torch.cat([images] * -(-protocol.batch_size // count))
+                images = images[: protocol.batch_size]
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=narrow):
+                said: Outputs = self(images, maps, asked.anchor, asked.statistics)
             said = said.float()
+            if len(images) > count:
+                said = said.map(lambda tensor: tensor[:count])
             logits, pooled = (part.to(kept).float() for part in (said.logits, said.pooled))
             return replace(said, logits=logits, pooled=pooled)
 

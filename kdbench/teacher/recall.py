@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from torch import Tensor
 
 from kdbench.api import Outputs
 from kdbench.data import Views, strengthened
@@ -22,7 +21,7 @@ from kdbench.teacher.answers import Answers
 from kdbench.train import Asked, Teach
 
 CHECKED = 64
-"""Kept answers that are asked again when a folder is opened; no more than a teacher's batch."""
+"""Kept answers that are asked again when a folder is opened."""
 _NARROW = 2e-3
 """How far a checked answer may be off where it is rounded, as a share of the largest."""
 
@@ -75,6 +74,7 @@ class Recall:
         self._most_bytes, self._beat, self.tally = most_bytes, beat, Tally()
         self._card = card | {
             "answers": protocol.answers, "precision": protocol.precision,
+            "batch": protocol.batch_size,  # for another, kernels may round in another way
             "views": {"shift": views.shift, "flip": views.flip, "ids": "(dy, dx, mirrored)"},
         }  # fmt: skip
         self._kinds = {which: self._opened(second=which) for which in {False, second}}
@@ -100,13 +100,10 @@ class Recall:
         """
         if self._views.device.type != "cpu":
             return True
-        size, ahead = self._protocol.batch_size, self._kinds[False]
-        rows = self._views.order(0)[:size]
-        kept = torch.cat([ahead.ask(some, 0) for some in rows.split(ahead.own)])
-        return all(
-            torch.equal(kept[:n], self._said(self._views.batch(rows[:n], 0), rows[:n], 0, False))
-            for n in {len(rows), len(self._views) % size or len(rows)}
-        )
+        ahead, rows = self._kinds[False], self._views.order(0)[: self._protocol.batch_size]
+        said, places = ahead.ask(rows, 0), torch.arange(len(rows))
+        others = [places.flip(0), places.roll(1), places[: len(rows) // 2]]
+        return all(torch.equal(ahead.ask(rows[some], 0), said[some]) for some in others)
 
     def _opened(self, *, second: bool) -> Ahead:
         """The answers to one kind of view, checked."""
@@ -122,11 +119,11 @@ class Recall:
             self._live, views, answers, self._protocol, self._total, second=second,
             tally=self.tally, beat=self._beat,
         )  # fmt: skip
-        self._check(answers, ahead.own, second)
+        self._check(answers, second)
         return ahead
 
-    def _check(self, answers: Answers, own: int, second: bool) -> None:
-        """Ask a few of the kept answers again, in one batch of the teacher's own size."""
+    def _check(self, answers: Answers, second: bool) -> None:
+        """Ask a few of the kept answers again."""
         views, rows = self._views, len(self._views.labels)
         keys = answers.sample(CHECKED)
         epoch = int(keys[0]) // rows if second and len(keys) else 0
@@ -136,14 +133,15 @@ class Recall:
         keys, kept = keys[there], kept[there]
         if not len(keys):
             return
-        full = keys[torch.arange(own) % len(keys)]
         if second:
-            which = (full % rows).to(views.device)
+            which = (keys % rows).to(views.device)
             images = strengthened(views.batch(which, epoch), which, views.seed, epoch)
         else:
-            images = views.at(full // views.per_row, full % views.per_row)
-        said = self._said(images, full, epoch, second)[: len(keys)]
-        exact = images.device.type == "cpu" and answers.dtype == torch.float32
+            images = views.at(keys // views.per_row, keys % views.per_row)
+        heard = self._live(Asked(1.0, "running", images, keys, epoch, second))
+        said = torch.cat([heard.logits, heard.pooled], 1).cpu()
+        narrow = {self._protocol.answers, self._protocol.precision} != {"float32"}
+        exact = images.device.type == "cpu" and not narrow
         limit = (1e-5 if exact else _NARROW) * said.abs().max()
         if wrong := int((~((kept - said).abs().amax(1) <= limit)).sum()):  # a NaN is wrong too
             raise DataError(
@@ -151,8 +149,3 @@ class Recall:
                 f"{wrong} of {len(keys)} answers differ",
                 "remove the folder; it is filled again",
             )
-
-    def _said(self, images: Tensor, rows: Tensor, epoch: int, second: bool) -> Tensor:
-        """What the teacher says of these images, a row each, on the host."""
-        said = self._live(Asked(1.0, "running", images, rows, epoch, second))
-        return torch.cat([said.logits, said.pooled], 1).cpu()
