@@ -2,8 +2,8 @@
 
 Unlike in lockstep, every method pays its own batch and its own teacher pass here, so that the
 comparison is between methods and not between places in the queue. Each round visits the whole
-budget (its stages included) at evenly spread points. A round in which others used the machine
-counts for less than one in which they did not: `Round.loud`.
+budget (its stages included) at evenly spread points; at fewer of them where nobody has stages and
+time is short. Rounds in which others used the machine are told from the others: `Round.loud`.
 """
 
 import math
@@ -22,7 +22,7 @@ from kdbench.train.lockstep import guarded
 from kdbench.train.runner import Runner
 from kdbench.train.stream import Step, Teach
 
-POINTS = 8
+POINTS, FEW = 8, 2
 ROUNDS = range(QUIET, 16)
 
 
@@ -127,12 +127,13 @@ def interleave(
         runners: Trained or fresh; they are spent afterwards.
         views: The stream's rows.
         teachers: For each runner the shared teacher, giving only what that method needs.
-        seconds: Rounds stop after this time, but not before the sixth quiet one, unless there were
-            twice as many and twice the time is over.
+        seconds: Rounds stop after this time, but not before the sixth quiet one, unless twice the
+            time is over and six of twelve can no longer be quiet.
         meter: Of the foreign load.
     """
     meter, start = meter or LoadMeter(), time.perf_counter()
-    rounds, failures, repeats = list[Round](), dict[str, Exception](), 1
+    rounds, failures, points, repeats = list[Round](), dict[str, Exception](), POINTS, 1
+    staged = any(len(runner.stages) > 1 for runner in runners.values())
     launched(runners.values(), most=1)
     for number in count(-1):
         if _enough(rounds, (time.perf_counter() - start) / max(seconds, 1e-9)):
@@ -141,22 +142,25 @@ def interleave(
         meter.start()
         for name in (name for name in runners if name not in failures):
             runner = runners[name]
-            steps = spread(runner.total) * repeats
+            steps = spread(runner.total, points) * repeats
             try:
                 spent[name] = block(runner, views, teachers[name], steps, partial(watch, name))
             except Exception as error:  # noqa: BLE001 - the plugins' steps again
                 failures[name] = error
         foreign, once = meter.foreign(), (time.perf_counter() - begun) / repeats
-        repeats = max(1, math.ceil(TELLING / once)) if meter.tells else 1
         if number >= 0:
             rounds.append(Round(spent, foreign))
+        elif not staged and ROUNDS.start * once > seconds:
+            points, once = FEW, once * FEW / POINTS
+        repeats = max(1, math.ceil(TELLING / once)) if meter.tells else 1
     left = [name for name in runners if name not in failures]
     return [Round({n: one.blocks[n] for n in left}, one.foreign) for one in rounds], failures
 
 
 def _enough(rounds: Sequence[Round], share: float) -> bool:
     """Whether these rounds do, after this share of the time."""
-    quiet = sum(not one.loud for one in rounds)
-    if quiet < ROUNDS.start:
-        return len(rounds) >= 2 * ROUNDS.start and (share > 2 or len(rounds) >= 2 * ROUNDS.stop)
-    return share > 1 or quiet >= ROUNDS.stop or len(rounds) >= 2 * ROUNDS.stop
+    loud = sum(one.loud for one in rounds)
+    quiet = len(rounds) - loud
+    if len(rounds) >= 2 * ROUNDS.stop or quiet >= ROUNDS.stop:
+        return True
+    return share > 1 if quiet >= ROUNDS.start else share > 2 and loud > ROUNDS.start
