@@ -2,9 +2,9 @@
 
     python tests/benchmarks/alone.py --json alone.json
 
-Runs four methods in one cohort, then each of them in a run of its own that asks its teacher at every
-step, seed after seed; compares the cost pass's step (`step_ms`, the comparison column of boards)
-with what a step of the training alone took: the seconds of its loop over its steps.
+Runs four methods in one cohort, then each of them in a run of its own that asks its teacher at
+every step, seed after seed; compares the step of the cost pass (`step_ms`, the comparison column of
+boards) with what a step of the training alone took: the seconds of its loop over its steps.
 """
 
 import argparse
