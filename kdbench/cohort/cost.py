@@ -49,6 +49,7 @@ def costs(
         ends = [0, *runner.ends]
         middles = [(start + end) // 2 for start, end in pairwise(ends)]
         watch(name, rig.total)
+        runner.launch = None  # what a recording takes was taken when it was made
         try:
             memory = peak_memory_mb(lambda: block(runner, rig.views, teach, middles), rig.device)  # noqa: B023 - called at once
         except Exception as error:  # noqa: BLE001 - the plugin's step once more
@@ -58,7 +59,7 @@ def costs(
             **timings[name], **_shared(rig, runner, timings[name], share),
             teacher_passes=runner.needs.teacher_passes,
             training_parameters=sum(weight.numel() for weight in runner.extra_weights),
-            peak_memory_mb=memory,
+            peak_memory_mb=memory, compile_seconds=runner.compile_seconds,
         )  # fmt: skip
     return found, failures
 

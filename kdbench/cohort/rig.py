@@ -24,7 +24,14 @@ from kdbench.models import Network, arguments
 from kdbench.plan import Cohort
 from kdbench.record import Card, Deployed
 from kdbench.teacher import Recall, Teacher, build, opened, pupil
-from kdbench.train import Diverged, Runner, Teach, seed_torch
+from kdbench.train import (
+    Diverged,
+    Runner,
+    Teach,
+    compile_student,
+    seed_torch,
+    set_compiler,
+)
 
 TRANSFER_ROWS = 10_000
 """Fidelity on the transfer set is measured on its first rows, so many at most."""
@@ -45,6 +52,8 @@ class Rig:
         self.splits = splits
         stream, quiz = transfer_rows(len(splits.train), protocol.rows, cohort.quiz)
         seed = derive_seed(cohort.seed, "views")
+        if protocol.compile == "on":
+            set_compiler(bench.cache, bench.device)
         view = partial(Views, splits.train, device=self.device, seed=seed)
         self.transfer = splits.train.head(min(len(stream), TRANSFER_ROWS))
         self.views = view(stream, shift=protocol.shift, flip=protocol.flip)
@@ -70,6 +79,8 @@ class Rig:
             build=self._fresh, seed=cohort.seed, total=self.total, quiz=self.quiz,
         )  # fmt: skip
         runner.clock = self.bench.clock
+        if cohort.protocol.compile == "on":
+            compile_student(runner, self.views)
         return runner
 
     def teach(self, maps: Maps) -> Teach:

@@ -33,6 +33,8 @@ def training(protocol: TrainingProtocol) -> str:
         words.append("ragged last batch dropped")
     if protocol.answers != "float32":
         words.append(f"the teacher's answers kept in {protocol.answers}")
+    if protocol.compile == "on":
+        words.append("compiled")
     return ", ".join([*words, protocol.precision])
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from kdbench.models.preacts import Preact, caught
 from kdbench.models.strided import subsampled
 
 T = TypeVar("T")
+Said: TypeAlias = tuple[Tensor, Tensor, tuple[Tensor, ...], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,16 +105,20 @@ class Network(nn.Module):
             Unsupported: Class maps are asked for, and there are none.
         """
         if not maps.preacts:
-            return self._said(images, maps)
+            return self.answer(images, maps, self.tensors)
         places = [self.reading.preacts[place] for place in self.picked]
-        said, before = caught(self.model, places, lambda: self._said(images, maps))
+        run = partial(self.answer, images, maps, self.tensors)
+        said, before = caught(self.model, places, run)
         preacts = [
             hint if map_ is None else map_ for map_, hint in zip(before, said.hints, strict=True)
         ]
         return replace(said, preacts=tuple(preacts)).only(maps)
 
-    def _said(self, images: Tensor, maps: Maps) -> Outputs:
-        logits, pooled, hints, end = self.tensors(images, maps.hints or maps.preacts)
+    def answer(
+        self, images: Tensor, maps: Maps, tensors: Callable[[Tensor, bool], Said]
+    ) -> Outputs:
+        """As `forward` but for preacts, by this form of `tensors`."""
+        logits, pooled, hints, end = tensors(images, maps.hints or maps.preacts)
         said = Outputs(logits=logits, pooled=pooled)
         if maps.hints or maps.preacts:
             said = replace(said, hints=hints)
@@ -120,7 +126,7 @@ class Network(nn.Module):
 
     def tensors(
         self, images: Float[Tensor, "batch channels height width"], hints: bool = False
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...], Tensor]:
+    ) -> Said:
         """Logits, pooled, maps and the last features, bare, so that `torch.compile` takes it."""
         x = self.prepared(images)
         maps: list[Tensor] = []

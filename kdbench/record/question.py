@@ -55,6 +55,7 @@ class TrainingProtocol(Frozen):
         shift: Zero padding in pixels of the random crop; 0 for none.
         flip: Mirror at random.
         precision: Of forward and backward pass.
+        compile: Whether the student's pass is compiled, which moves results within rounding.
         answers: In which precision a teacher's answers are kept; students learn from what is kept.
     """
 
@@ -76,6 +77,7 @@ class TrainingProtocol(Frozen):
     shift: int = Field(0, ge=0)
     flip: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: Literal["off", "on"] = "off"
     answers: Literal["float32", "float16"] = "float32"
 
     @field_validator("milestones")
@@ -95,7 +97,7 @@ class TrainingProtocol(Frozen):
     def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Nothing is said of later choices that are not made: such questions keep their names."""
         found: dict[str, Any] = dump(self)
-        later = {"answers": "float32", "method": ""}
+        later = {"compile": "off", "answers": "float32", "method": ""}
         return {k: v for k, v in found.items() if k not in later or v != later[k]}
 
     @property

@@ -21,7 +21,16 @@ from kdbench.record import PutAway, Spec, Standing, standing, write_atomically
 from kdbench.registry import DataFacts, MethodFacts
 from kdbench.teacher.frozen import Teacher
 from kdbench.teacher.pupil import pupil
-from kdbench.train import Diverged, Runner, Teach, assemble, lockstep, seed_torch
+from kdbench.train import (
+    Diverged,
+    Runner,
+    Teach,
+    assemble,
+    compile_student,
+    lockstep,
+    seed_torch,
+    set_compiler,
+)
 from kdbench.train.snapshot import packed, restore, snapshot, unpacked
 
 
@@ -105,6 +114,9 @@ def ensure(
             raise
         except Exception as error:
             raise _fault(job, error) from error
+        if protocol.compile == "on":
+            set_compiler(cache, device)
+            compile_student(runner, views)
         marks: dict[int, list[str]] = {}  # a short training passes several anchors in one step
         for i in range(1, protocol.anchors + 1):
             step = max(1, round(total * i / protocol.anchors))

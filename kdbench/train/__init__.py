@@ -2,6 +2,7 @@
 
 from kdbench.train.assembly import assemble
 from kdbench.train.clock import PHASES, Clock
+from kdbench.train.compiled import compile_student, set_compiler
 from kdbench.train.load import LOUD, LoadMeter
 from kdbench.train.lockstep import guarded, lockstep
 from kdbench.train.runner import Diverged, Runner
@@ -24,12 +25,14 @@ __all__ = [
     "Teach",
     "assemble",
     "block",
+    "compile_student",
     "guarded",
     "interleave",
     "learning_rate",
     "lockstep",
     "make_batch",
     "seed_torch",
+    "set_compiler",
     "spread",
     "stream",
 ]

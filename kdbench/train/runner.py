@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from kdbench.api import Batch, Loop, Losses, Method, Outputs, Setup
+from kdbench.api import Batch, Loop, Losses, Maps, Method, Outputs, Setup
 from kdbench.data import Views
 from kdbench.errors import ContractError
 from kdbench.record import TrainingProtocol
@@ -66,7 +66,8 @@ class Runner:
         self.sums: dict[str, Tensor] = {}
         self.current: Step | None = None
         self.launch: Callable[[Batch, float], None] | None = None  # in place of `eager`
-        self.notes: list[str] = []
+        self.listen: Callable[[Tensor, Maps], Outputs] = student
+        self.notes, self.compile_seconds = list[str](), 0.0
 
     # What a method's `step` sees -----------------------------------------------------------------
 
@@ -206,7 +207,7 @@ class Runner:
     def heard(self, batch: Batch) -> Outputs:
         """What the student says of a batch, with a graph where it is trained."""
         with self.clock.phase("student"), torch.set_grad_enabled(not self._bystander):
-            return self._said(self.student, batch)
+            return self._said(self.listen, batch)
 
     def taught(self, batch: Batch) -> Outputs:
         """What the teacher says of a batch."""
@@ -227,11 +228,11 @@ class Runner:
         # maps that are there because another method asked for them are none of this one's
         return said.only(needs.maps)
 
-    def _said(self, network: nn.Module, batch: Batch) -> Outputs:
+    def _said(self, network: Callable[[Tensor, Maps], Outputs], batch: Batch) -> Outputs:
         """What a network of this trial's own says about a batch, of the second view too."""
         narrow = self.protocol.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow):
-            outputs: Outputs = network(batch.inputs, self.needs.maps)
+            outputs = network(batch.inputs, self.needs.maps)
             if batch.second is not None:
                 outputs = replace(outputs, second=network(batch.second, self.needs.maps))
         return outputs.float()
