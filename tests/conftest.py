@@ -174,7 +174,7 @@ def kdbench_silence() -> Any:
             raise AssertionError(f"nobody expected: {text}")
 
         def tick(self, workers: Any) -> None:
-            assert all(0 <= share <= 1 for _, _, share in workers)
+            assert all(0 <= doing.share <= 1 for doing in workers)
 
     return Silence()
 

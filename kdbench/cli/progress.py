@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.live import Live
 
+    from kdbench.engine import Doing
     from kdbench.plan import Cohort, Plan, TeacherJob
     from kdbench.record import Record
 
@@ -51,7 +52,6 @@ class Lines:
         self.stream, self.clock = stream, clock
         self.total, self.records = 0, list["Record"]()
         self._names: dict[str, str] = {}
-        self._sizes: dict[str, int] = {}
         self._cards: set[str] = set()
         self._estimate: float | None = None
         self._began: float | None = None
@@ -63,7 +63,6 @@ class Lines:
 
         self.total = sum(len(cohort.trials) for cohort in cohorts)
         self._names = names(made)
-        self._sizes = {cohort.name: len(cohort.trials) for cohort in cohorts}
         self._estimate = None if minutes is None else 60 * minutes
 
     def started(self, made: "Plan") -> None:
@@ -98,33 +97,31 @@ class Lines:
         """Something the user should know."""
         self.say(f"note: {text}")
 
-    def tick(self, workers: Sequence[tuple[str, str, float]]) -> None:
-        """What each worker does now: cohort, method, share of its steps done."""
-        if self._began is None and any(cohort in self._sizes for cohort, _, _ in workers):
+    def tick(self, workers: Sequence["Doing"]) -> None:
+        """What each worker does now."""
+        if self._began is None and any(doing.trials for doing in workers):
             self._began = self.clock()
         self._told(workers)
 
-    def _told(self, workers: Sequence[tuple[str, str, float]]) -> None:
+    def _told(self, workers: Sequence["Doing"]) -> None:
         if self.clock() - self._spoke >= HEARTBEAT_SECONDS:
-            doing = "; ".join(f"{cohort} {share:.0%}" for cohort, _, share in workers)
-            self.say(f"{self._count()} {doing}{self._left(workers)}")
+            told = "; ".join(f"{doing.work} {doing.share:.0%}" for doing in workers)
+            self.say(f"{self._count()} {told}{self._left(workers)}")
 
     def _count(self) -> str:
         return f"[{len(self.records):{len(str(self.total))}}/{self.total}]"
 
-    def _left(self, workers: Sequence[tuple[str, str, float]]) -> str:
+    def _left(self, workers: Sequence["Doing"]) -> str:
         """How long it will still take, in words; nothing where nothing is known."""
         seconds = self.seconds_left(workers)
         return "" if seconds is None else f", about {duration(seconds)} left"
 
-    def seconds_left(self, workers: Sequence[tuple[str, str, float]]) -> float | None:
+    def seconds_left(self, workers: Sequence["Doing"]) -> float | None:
         """Estimated seconds to the end: from the pace so far, or before that from the plan."""
         if self._began is None:
             return self._estimate
         passed = self.clock() - self._began
-        done = len(self.records) + sum(
-            share * self._sizes.get(cohort, 0) for cohort, _, share in workers
-        )
+        done = len(self.records) + sum(doing.share * doing.trials for doing in workers)
         if done >= max(1.0, 0.02 * self.total):
             return max(0.0, passed * (self.total - done) / done)
         return None if self._estimate is None else max(0.0, self._estimate - passed)
@@ -142,7 +139,7 @@ class Screen(Lines):
         super().__init__(stream, clock)
         self._console: Console = Console(file=stream, highlight=False)
         self._live: Live | None = None
-        self._workers: tuple[tuple[str, str, float], ...] = ()
+        self._workers: tuple["Doing", ...] = ()
 
     def start(self, made: "Plan", cohorts: Sequence["Cohort"], minutes: float | None) -> None:
         """Show the block."""
@@ -175,14 +172,14 @@ class Screen(Lines):
 
         workers = self._workers
         grid = Table.grid(padding=(0, 2))
-        for cohort, method, share in workers:
-            row = (Text(cohort, "cyan"), ProgressBar(1.0, share, width=20), Text(f"{share:4.0%}"))
+        for work, method, share, _ in workers:
+            row = (Text(work, "cyan"), ProgressBar(1.0, share, width=20), Text(f"{share:4.0%}"))
             grid.add_row(*row, Text(method, "dim"))
         bad = sum(record.status != "ok" for record in self.records)
         last = f"{self._count()} trials" + (f", {bad} not ok" if bad else "") + self._left(workers)
         return Group(grid, Text(last, "bold"))
 
-    def _told(self, workers: Sequence[tuple[str, str, float]]) -> None:
+    def _told(self, workers: Sequence["Doing"]) -> None:
         self._workers = tuple(workers)
 
     def _print(self, text: str) -> None:

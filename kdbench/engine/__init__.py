@@ -5,14 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kdbench import plan as planning
-from kdbench.engine.schedule import Listener, Schedule
+from kdbench.engine.listener import Doing, Listener
+from kdbench.engine.queue import level
+from kdbench.engine.schedule import Schedule, Until
 from kdbench.engine.worker import Bench, Bug, warm_up
 from kdbench.plan import Plan
 from kdbench.record import Record, Store
 from kdbench.registry import Registry, cache_dir, data_dir
 from kdbench.suite import Suite
 
-__all__ = ["Bug", "Listener", "Run", "cores", "run", "warm_up"]
+__all__ = ["Bug", "Doing", "Listener", "Run", "Until", "cores", "run", "warm_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,13 @@ class Run:
         plan: With the state of every trial before the run.
         records: Written by this run.
         claimed: Trials that another run was at.
+        late: Whether the time was over before all was done.
     """
 
     plan: Plan
     records: tuple[Record, ...]
     claimed: int
+    late: bool
 
     @property
     def bad(self) -> tuple[Record, ...]:
@@ -49,6 +53,7 @@ def run(
     device: str = "cpu",
     workers: int | None = None,
     retry: bool = False,
+    until: Until = Until(),  # noqa: B008 - frozen
     started: Callable[[Plan], None] = lambda plan: None,
 ) -> Run:
     """Answer every open question of a suite.
@@ -61,6 +66,7 @@ def run(
         device: "cpu", "cuda" or "cuda:N".
         workers: Processes; one a core on the CPU, one on a GPU.
         retry: Ask failed trials again.
+        until: When it is to be over; what is in training then is put away.
         started: Is handed the plan before anything runs.
 
     Raises:
@@ -68,10 +74,12 @@ def run(
     """
     bench = Bench(cache_dir(), store.root, device)
     warm_up()
-    made = planning.make(suite, registry, store.records(), str(data_dir()))
+    known = store.records()
+    made = planning.make(suite, registry, known, str(data_dir()))
     started(made)
-    cohorts = made.work(retry=retry)
     count = workers or (cores() if device == "cpu" else 1)
-    schedule = Schedule(cohorts, made.teachers(cohorts), bench, count, listener)
+    open_ = made.work(retry=retry)
+    cohorts = planning.shared(level(open_, store), count, made.cost(known))
+    schedule = Schedule(cohorts, made.teachers(open_), bench, count, listener, until)
     records = schedule.run()
-    return Run(made, tuple(records), schedule.claimed)
+    return Run(made, tuple(records), schedule.claimed, schedule.late)

@@ -1,45 +1,41 @@
 """Which cohort runs where: teachers first; what fails is left out; records are written at once."""
 
+import math
 import sys
-from collections import deque
+import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import PurePath
-from typing import Protocol
 
+from kdbench.engine.listener import Doing, Listener
+from kdbench.engine.queue import Queue, Task
 from kdbench.engine.turn import Turns
-from kdbench.engine.worker import Answer, Bench, Bug, Crash, Worker
+from kdbench.engine.worker import Answer, Bench, Bug, Crash, Note, Worker
 from kdbench.errors import KDBenchError
 from kdbench.plan import Cohort, TeacherJob
-from kdbench.record import Failure, Record, Status, Store
+from kdbench.record import Failure, PutAway, Record, Status, Store
 
 POLL_SECONDS = 0.25
 
 
-class Listener(Protocol):
-    """Who is told how a run goes on."""
+@dataclass(frozen=True, slots=True)
+class Until:
+    """When a run is to be over, in seconds of `time.monotonic`.
 
-    def teacher(self, job: TeacherJob) -> None:
-        """A teacher is ready."""
+    Attributes:
+        away: Nothing new is begun, and what is in training is put away.
+        end: Who is still measuring is ended; what was trained is put away by then.
+    """
 
-    def record(self, record: Record) -> None:
-        """A record was written."""
+    away: float = math.inf
+    end: float = math.inf
 
-    def note(self, text: str) -> None:
-        """Something the user should know."""
-
-    def tick(self, workers: Sequence[tuple[str, str, float]]) -> None:
-        """What each worker does now: cohort, method, share of its steps done."""
-
-
-@dataclass
-class _Task:
-    """A cohort or a teacher, and the claims held for it."""
-
-    work: Cohort | TeacherJob
-    claims: ExitStack = field(default_factory=ExitStack)
+    @classmethod
+    def budget(cls, seconds: float, began: float) -> "Until":
+        """So that all is told, too, when so many seconds have passed since it began."""
+        reserve = min(30.0, seconds / 10)
+        return cls(began + seconds - reserve, began + seconds - reserve / 2)
 
 
 class Schedule:
@@ -50,6 +46,10 @@ class Schedule:
         teachers: What they need.
         bench: Where workers work.
         count: Workers.
+        until: When it is to be over.
+
+    Attributes:
+        late: Whether it was over before all was done.
     """
 
     def __init__(
@@ -59,18 +59,17 @@ class Schedule:
         bench: Bench,
         count: int,
         listener: Listener,
+        until: Until = Until(),
     ) -> None:
         self.bench, self.listener, self.store = bench, listener, Store(bench.store)
         self.root = cohorts[0].root if cohorts else ""
-        self.waiting: deque[_Task] = deque(_Task(job) for job in teachers)
-        self.waiting.extend(_Task(cohort) for cohort in cohorts)
-        self.open_teachers = {job.key for job in teachers}
-        self.lost_teachers: dict[str, KDBenchError] = {}
+        self.queue, self.until, self.late = Queue(teachers, cohorts), until, False
         self.errors: list[KDBenchError] = []
         self.records: list[Record] = []
         self.claimed = 0
-        count = min(max(1, count), len(self.waiting))
+        count = min(max(1, count), len(self.queue))
         self.turns = Turns.among(count, bench.store)
+        self.turns.until.value = until.away
         self.workers = [Worker(bench, self.turns, place) for place in range(count)]
 
     def run(self) -> list[Record]:
@@ -81,9 +80,11 @@ class Schedule:
                 recorded by then.
         """
         try:
-            while self.waiting or any(worker.task for worker in self.workers):
+            while True:
                 self._hand_out()
                 busy = [worker for worker in self.workers if worker.task]
+                if not busy:
+                    break
                 ready = wait([worker.pipe for worker in busy], timeout=POLL_SECONDS)
                 for worker in busy:
                     if worker.pipe in ready:
@@ -91,6 +92,8 @@ class Schedule:
                     else:
                         self._check(worker)
                 self.listener.tick([_told(worker) for worker in self.workers if worker.task])
+                if time.monotonic() > self.until.end:
+                    self._cut()
         finally:
             interrupted = sys.exc_info()[0] is not None
             for worker in self.workers:
@@ -103,29 +106,24 @@ class Schedule:
         return self.records
 
     def _hand_out(self) -> None:
-        for worker in self.workers:
-            while not worker.task and (task := self._next()):
+        """Give every idle worker something to do, while there is time."""
+        self.late = self.late or (bool(self.queue) and time.monotonic() > self.until.away)
+        for worker in () if self.late else self.workers:
+            others = {one.task.taught_by for one in self.workers if one.task}
+            while not worker.task and (task := self.queue.next(worker.asked, others)):
                 if isinstance(task.work, TeacherJob):
-                    if lost := self._lost(task.work.teachers):
-                        self._lose(task.work, lost)
+                    if lost := self.queue.lost(task.work.teachers):
+                        self.queue.lose(task.work, lost)
                     else:
                         worker.give(task, task.work, self.root)
                 elif cohort := self._claim(task):
-                    task.work = cohort
+                    task.work, worker.asked = cohort, task.taught_by
                     worker.give(task, cohort)
 
-    def _next(self) -> _Task | None:
-        """The first task whose teachers are there."""
-        for task in self.waiting:
-            if not any(job.key in self.open_teachers for job in task.work.teachers):
-                self.waiting.remove(task)
-                return task
-        return None
-
-    def _claim(self, task: _Task) -> Cohort | None:
+    def _claim(self, task: Task) -> Cohort | None:
         """The cohort with the trials that are ours alone to answer."""
         assert isinstance(task.work, Cohort)
-        if self._lost(task.work.teachers):
+        if self.queue.lost(task.work.teachers):
             return None
         ours = []
         for trial in task.work.trials:
@@ -140,14 +138,6 @@ class Schedule:
             return None
         return replace(task.work, trials=tuple(ours))
 
-    def _lost(self, jobs: Sequence[TeacherJob]) -> KDBenchError | None:
-        """Why one of these teachers is not to be had, if so."""
-        return next((self.lost_teachers[j.key] for j in jobs if j.key in self.lost_teachers), None)
-
-    def _lose(self, job: TeacherJob, error: KDBenchError) -> None:
-        self.lost_teachers[job.key] = error
-        self.open_teachers.discard(job.key)
-
     def _take(self, worker: Worker) -> None:
         """An answer, or the end of the process."""
         try:
@@ -155,24 +145,38 @@ class Schedule:
         except (EOFError, OSError):
             self._bury(worker, "crashed", worker.stop() or "ended without a word")
             return
-        task: _Task = worker.task
+        if isinstance(answer, Note):
+            self.listener.note(answer.text)
+            return
+        task: Task = worker.task
+        if isinstance(answer, PutAway):
+            self.late = True
+            self.listener.note(f"{_told(worker).work} is put away at {answer.where.share:.0%}")
         worker.task = None
-        if isinstance(answer, list):
-            for record in answer:
-                self._write(record)
-        elif isinstance(answer, (KDBenchError, Crash)):
+        for record in answer if isinstance(answer, list) else getattr(answer, "records", ()):
+            self._write(record)
+        if isinstance(answer, (KDBenchError, Crash)):
             error = Bug(answer) if isinstance(answer, Crash) else answer
             self.errors.append(error)
             if isinstance(task.work, TeacherJob):
-                self._lose(task.work, error)
-        if isinstance(task.work, TeacherJob) and task.work.key not in self.lost_teachers:
-            self.open_teachers.discard(task.work.key)
+                self.queue.lose(task.work, error)
+        elif answer is None and isinstance(task.work, TeacherJob):
+            self.queue.came(task.work)
             self.listener.teacher(task.work)
         task.claims.close()
 
+    def _cut(self) -> None:
+        """End the workers that have not come back in time; what they put away stays."""
+        for worker in self.workers:
+            if worker.task:
+                self.listener.note(f"{_told(worker).work} was ended, because the time is over")
+                worker.process.kill()
+                worker.task.claims.close()
+                worker.task, self.late = None, True
+
     def _check(self, worker: Worker) -> None:
         """End a worker whose plugin does not come back."""
-        task: _Task = worker.task
+        task: Task = worker.task
         trial, step, silent = worker.place
         if isinstance(task.work, Cohort) and trial >= 0 and silent > task.work.step_seconds:
             worker.process.kill()
@@ -181,7 +185,7 @@ class Schedule:
 
     def _bury(self, worker: Worker, status: Status, reason: str) -> None:
         """Blame a trial for a dead worker, run the others without it, and start a new worker."""
-        task: _Task = worker.task
+        task: Task = worker.task
         worker.stop()
         trial, step, _ = worker.place
         place = self.workers.index(worker)
@@ -194,14 +198,14 @@ class Schedule:
                 "see the system's log",
             )
             self.errors.append(error)
-            self._lose(task.work, error)
+            self.queue.lose(task.work, error)
             return
         trials = task.work.trials
         task.claims.close()
         if trial < 0 and len(trials) > 1:
             half = len(trials) // 2
             for part in (trials[:half], trials[half:]):
-                self.waiting.append(_Task(replace(task.work, trials=part)))
+                self.queue.add(replace(task.work, trials=part))
             return
         guilty = trials[max(trial, 0)]
         failure = Failure(
@@ -211,23 +215,24 @@ class Schedule:
         )
         self._write(guilty.record(task.work.suite, status, worker.environment, failure=failure))
         if rest := tuple(one for one in trials if one is not guilty):
-            self.waiting.append(_Task(replace(task.work, trials=rest)))
+            self.queue.add(replace(task.work, trials=rest))
 
     def _write(self, record: Record) -> None:
         self.store.add(record)
+        self.store.forget(record.fingerprints.question)
         self.records.append(record)
         self.listener.record(record)
 
 
-def _told(worker: Worker) -> tuple[str, str, float]:
+def _told(worker: Worker) -> Doing:
     trial, step, _ = worker.place
     work = worker.task.work
     if isinstance(work, TeacherJob):
         method = str(work.method.spec) if work.method else "cross-entropy"
-        name, total = f"teacher {work.network}", 1
+        name, total, trials = f"teacher {work.network}", 1, 0
         if work.protocol:
             total = work.protocol.total_steps(work.protocol.rows or work.dataset.sizes["train"])
     else:
         name, method = work.name, work.trials[trial].spec.name if trial >= 0 else ""
-        total = work.protocol.total_steps(work.stream_rows)
-    return name, method, min(1.0, (step + 1) / total)
+        total, trials = work.protocol.total_steps(work.stream_rows), len(work.trials)
+    return Doing(name, method, min(1.0, (step + 1) / total), trials)

@@ -4,12 +4,13 @@ Each worker has a place in shared memory that it alone writes while it lives, an
 measure is a lock on a file: whoever dies with it gives it back, so that nobody waits for the dead.
 """
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing.sharedctypes import RawArray
+from multiprocessing.sharedctypes import RawArray, RawValue
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -33,16 +34,23 @@ class Turns:
 
     Attributes:
         places: What each worker does.
+        until: Moment of `time.monotonic` from which on what is in training is put away.
         path: Of the lock.
     """
 
     places: Any  # ctypes has no public array type
+    until: Any
     path: Path
 
     @classmethod
     def among(cls, count: int, store: Path) -> "Turns":
         """Of so many workers; the lock lies beside the claims of the store."""
-        return cls(RawArray("b", count), store / "claims" / f"turn-{os.getpid()}.lock")
+        path = store / "claims" / f"turn-{os.getpid()}.lock"
+        return cls(RawArray("b", count), RawValue("d", math.inf), path)
+
+    def late(self, seconds: float) -> bool:
+        """Whether so many more seconds are too many."""
+        return bool(time.monotonic() + seconds > self.until.value)
 
     def left(self, place: int) -> None:
         """The worker of this place is dead."""

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from kdbench.engine.turn import Turn, Turns
 from kdbench.errors import DeviceError, ExitCode, KDBenchError, UsageError
 from kdbench.plan import Cohort, TeacherJob
-from kdbench.record import Environment, Record, Store
+from kdbench.record import Environment, PutAway, Record, Store
 
 if TYPE_CHECKING:
     import torch
 
 Hello: TypeAlias = "Environment | KDBenchError | Crash"
-Answer: TypeAlias = "list[Record] | None | KDBenchError | Crash"
+Answer: TypeAlias = "list[Record] | None | PutAway | KDBenchError | Crash | Note"
 PRELOAD = ["torch", "timm", "safetensors.torch", "kdbench.cohort"]
 
 
@@ -57,6 +57,13 @@ class Crash:
     kind: str
     message: str
     trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something the user should know; the worker goes on."""
+
+    text: str
 
 
 class Bug(KDBenchError):
@@ -135,6 +142,7 @@ class Worker:
             raise hello
         self.environment = hello
         self.task: Any = None
+        self.asked: tuple[str, ...] = ()  # keys of the teacher of its last cohort
 
     def give(self, task: object, *payload: object) -> None:
         """Hand over a task; `task` is the caller's, `payload` what the worker needs."""
@@ -193,7 +201,8 @@ def _work(pipe: Connection, crumb: Any, bench: Bench, turns: Turns, place: int) 
         if here is None:
             return
         turn = Turn(turns, place, crumb, here)
-        here.workers, here.quiet = len(turns.places), turn.quiet
+        here.workers, here.quiet, here.late = len(turns.places), turn.quiet, turns.late
+        here.note = lambda text: pipe.send(Note(text))
         while (payload := pipe.recv()) is not None:
             with turn.busy():
                 answer = _answer(payload, here, turn)
@@ -234,7 +243,7 @@ def _answer(payload: tuple[Any, ...], here: Any, turn: Turn) -> Answer:  # noqa:
                 here.watch = turn.watch({str(t.spec): i for i, t in enumerate(cohort.trials)})
                 return run(cohort, here)
         raise AssertionError(payload)
-    except KDBenchError as error:
+    except (KDBenchError, PutAway) as error:
         return error
     except Exception as error:  # noqa: BLE001 - told to the parent, who reports it as our bug
         return _crash(error)

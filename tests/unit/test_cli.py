@@ -11,6 +11,7 @@ import pytest
 from kdbench.cli.comparison import Comparison, judged
 from kdbench.cli.progress import Lines, Screen, duration, record_line
 from kdbench.cli.selection import seeds, store_folder
+from kdbench.engine import Doing
 from kdbench.errors import CheckFailed, UsageError
 from kdbench.plan import dataset_spec
 from kdbench.record import (
@@ -134,7 +135,7 @@ def test_a_record_s_line_says_rows_where_a_quiz_split_was_left_out_and_why_it_fa
 def test_a_sign_of_life_comes_after_a_silent_minute_alone() -> None:
     clock = Clock()
     lines, stream = started(Lines, clock, 10.0)
-    work = [("digits big:small seed 0", "kd", 0.25)]
+    work = [Doing("digits big:small seed 0", "kd", 0.25, 4)]
     for clock.now in (0, 30, 59):
         lines.tick(work)
     assert stream.getvalue() == ""
@@ -148,8 +149,8 @@ def test_a_sign_of_life_comes_after_a_silent_minute_alone() -> None:
 def test_the_estimate_is_the_plan_s_until_there_is_a_pace() -> None:
     clock = Clock()
     lines, _ = started(Lines, clock, 10.0)
-    assert lines.seconds_left([("teacher big", "", 0.5)]) == 600
-    work = [("digits big:small seed 0", "kd", 0.0)]
+    assert lines.seconds_left([Doing("teacher big", "", 0.5, 0)]) == 600
+    work = [Doing("digits big:small seed 0", "kd", 0.0, 4)]
     lines.tick(work)
     clock.now = 30
     assert lines.seconds_left(work) == 570
@@ -165,7 +166,7 @@ def test_a_terminal_shows_workers_and_counts_under_the_lines() -> None:
 
     lines, stream = started(Screen, Clock(), 1.0)
     assert isinstance(lines, Screen)
-    lines.tick([("digits big:small seed 0", "kd", 0.5)])
+    lines.tick([Doing("digits big:small seed 0", "kd", 0.5, 4)])
     lines.record(record(status="failed"))
     drawn = Console(file=io.StringIO(), width=100)
     drawn.print(lines.block())
