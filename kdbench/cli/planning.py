@@ -41,6 +41,8 @@ def plan(
     """Show what `run` would do: cohorts with the state of their trials, teachers and minutes."""
     from kdbench import engine
     from kdbench.cli import work
+    from kdbench.cli.outcome import names
+    from kdbench.cli.run import announced, busy
 
     asked = choose(
         suite, store, methods, pairs, datasets, seeds, budget, steps, plugins_dir, no_plugin
@@ -49,13 +51,11 @@ def plan(
     made = work.planned(asked, records)
     open_cohorts = made.work()
     count = workers or engine.cores()
-    minutes = made.minutes(records, min(count, len(open_cohorts))) if open_cohorts else 0.0
-    facts = _facts(made, minutes, work.names(made))
+    minutes = made.minutes(records, busy(made, False, count)) if open_cohorts else 0.0
+    facts = _facts(made, minutes, names(made))
     if as_json:
         json_out(facts)
         return
-    from kdbench.cli.run import announced
-
     for line in announced(made, False, count, minutes):
         say(line)
     say()

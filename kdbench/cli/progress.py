@@ -59,7 +59,7 @@ class Lines:
 
     def start(self, made: "Plan", cohorts: Sequence["Cohort"], minutes: float | None) -> None:
         """These cohorts of the plan are run now; that will take about so many minutes."""
-        from kdbench.cli.work import names
+        from kdbench.cli.outcome import names
 
         self.total = sum(len(cohort.trials) for cohort in cohorts)
         self._names = names(made)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RUNS", "Budget", "Datasets", "Pairs", "Seeds", "Selection", "Steps", "StoreDir", "SuiteName",
-    "Workers", "choose", "seeds", "store_folder",
+    "TimeBudget", "Workers", "choose", "seconds", "seeds", "store_folder",
 ]  # fmt: skip
 
 RUNS = Path("kdbench-runs")
@@ -75,6 +75,13 @@ StoreDir: TypeAlias = Annotated[
 ]
 Workers: TypeAlias = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Processes; one a core by default.")
+]
+TimeBudget: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Be back after so long, as 90s, 9m or 2h; the same command goes on from there.",
+    ),
 ]
 
 
@@ -163,6 +170,26 @@ def seeds(text: str) -> tuple[int, ...]:
             )
         found |= dict.fromkeys(range(first, last + 1))
     return tuple(found)
+
+
+def seconds(text: str) -> float:
+    """The seconds that `text` writes.
+
+    Raises:
+        UsageError: It is no time, or none at all.
+
+    Example:
+        >>> seconds("90s"), seconds("9m"), seconds("1.5h")
+        (90.0, 540.0, 5400.0)
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([smh])", text)
+    if not found or not float(found[1]):
+        raise UsageError(
+            f"--time-budget {text!r} is no time",
+            "expected a number above 0 and s, m or h",
+            "write --time-budget 90s, 9m or 2h",
+        )
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def store_folder(suite: str, given: Path | None) -> Path:

@@ -1,12 +1,12 @@
 """A selection answered: its trials with their records, and the boards. Prints nothing."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdbench import engine, plan
+from kdbench.cli.outcome import Outcome, outcomes
 from kdbench.errors import DataError, KDBenchError, UsageError
 from kdbench.leaderboard import (
     Board,
@@ -25,29 +25,7 @@ from kdbench.suite import Suite
 if TYPE_CHECKING:
     from kdbench.cli.selection import Selection
 
-__all__ = [
-    "Done", "Outcome", "answer", "board", "counts", "expected", "keep", "names", "outcomes",
-    "planned",
-]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A selected trial and the record that counts for it.
-
-    Attributes:
-        record: The last ok one of today's code, or else the last.
-        name: Of its method; with options where it is not the plan's only one of that name.
-    """
-
-    trial: plan.Trial
-    record: Record | None
-    name: str
-
-    @property
-    def status(self) -> str:
-        """The record's status; "open" without one."""
-        return self.record.status if self.record else "open"
+__all__ = ["Done", "answer", "board", "expected", "keep", "planned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +40,7 @@ class Done:
         files: Of the whole store's board.
         absent: Data sets of the suite that are not here and could not be named.
         error: What kept some trials from running.
+        late: Whether the time was over before all was done.
     """
 
     found: tuple[Outcome, ...]
@@ -71,11 +50,16 @@ class Done:
     files: tuple[Path, ...]
     absent: tuple[str, ...]
     error: KDBenchError | None
+    late: bool
 
     @property
     def ok(self) -> bool:
-        """Whether every selected trial is."""
-        return all(one.status == "ok" for one in self.found)
+        """Whether nothing is amiss."""
+        return not any(map(self.bad, self.found))
+
+    def bad(self, one: Outcome) -> bool:
+        """Whether a trial is neither ok nor left for another time because the time was over."""
+        return one.status != "ok" and not (self.late and one.status == "open")
 
 
 def answer(
@@ -85,6 +69,7 @@ def answer(
     workers: int | None = None,
     retry: bool = False,
     started: Callable[[plan.Plan], None] = lambda made: None,
+    until: engine.Until = engine.Until(),  # noqa: B008 - frozen
 ) -> Done:
     """Answer what is open of a selection, and write the store's board.
 
@@ -101,9 +86,9 @@ def answer(
 
     before = {record_id(record) for record in selection.store.records()}
     error: KDBenchError | None = None
-    claimed = 0
+    claimed, late = 0, False
     try:
-        claimed = engine.run(
+        run = engine.run(
             selection.suite,
             selection.registry,
             selection.store,
@@ -112,56 +97,29 @@ def answer(
             workers=workers,
             retry=retry,
             started=begin,
-        ).claimed
+            until=until,
+        )
+        claimed, late = run.claimed, run.late
     except KDBenchError as caught:
         if not begun:
             raise
         error = caught
     records, root = selection.store.records(), selection.store.root
     return Done(
-        found=tuple(outcomes(begun[0], records)),
+        found=tuple(outcomes(begun[0], records, selection.store)),
         records=tuple(r for r in records if record_id(r) not in before),
         claimed=claimed,
         board=board(selection, spec, records),
         files=tuple(write(build(records, spec, speeds=read_speeds(root)), root)),
         absent=tuple(absent),
         error=error,
+        late=late,
     )
 
 
 def planned(selection: "Selection", records: Sequence[Record]) -> plan.Plan:
     """The plan of what was selected, with the state of every trial."""
     return plan.make(selection.suite, selection.registry, records, str(data_dir()))
-
-
-def outcomes(made: plan.Plan, records: Iterable[Record]) -> list[Outcome]:
-    """Every trial of the plan with its record."""
-    known: dict[tuple[str, str], Record] = {}
-    for record in sorted(records, key=lambda r: (r.status == "ok", r.created, r.attempt)):
-        known[record.fingerprints.question, record.fingerprints.code] = record
-    called = names(made)
-    return [
-        Outcome(trial, known.get((print_, trial.code)), called[print_])
-        for trial in made.trials
-        for print_ in [trial.question.fingerprint]
-    ]
-
-
-def names(made: plan.Plan) -> dict[str, str]:
-    """A name for each trial's method, by question: with options where several share its name."""
-    specs: dict[str, set[Spec]] = defaultdict(set)
-    for trial in made.trials:
-        specs[trial.spec.name].add(trial.method.spec)
-    return {
-        t.question.fingerprint: str(t.method.spec) if len(specs[t.spec.name]) > 1 else t.spec.name
-        for t in made.trials
-    }
-
-
-def counts(found: Iterable[Outcome]) -> dict[str, int]:
-    """How many trials have each status, ok first."""
-    counted = Counter(outcome.status for outcome in found)
-    return dict(sorted(counted.items(), key=lambda item: (item[0] != "ok", item[0])))
 
 
 def expected(selection: "Selection") -> tuple[BoardSpec, list[str]]:
