@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from functools import lru_cache
 
 
+@lru_cache(maxsize=256, typed=True)  # all of a cohort ask for the same one
 def derive_seed(seed: int, *names: str | int) -> int:
     """Seed in [0, 2**63) of what `names` name within `seed`; unlike names, independent seeds.
 

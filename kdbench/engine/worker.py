@@ -88,7 +88,6 @@ def warm_up() -> None:
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # torch's profiler greets on stderr
     resource_tracker.ensure_running()  # by the server's start it would be, which clears the mask
     # Ctrl-C is the parent's: the server and its workers inherit the mask, from their first moment
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])

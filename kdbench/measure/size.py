@@ -1,7 +1,10 @@
 """How large a network is, and how much memory a call takes."""
 
 import gc
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 
 import torch
@@ -46,7 +49,7 @@ def peak_memory_mb(call: Callable[[], object], device: torch.device) -> float:
     collecting = gc.isenabled()
     gc.disable()  # when it runs depends on what ran before
     try:
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        with _muted(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
             call()
     finally:
         if collecting:
@@ -55,3 +58,18 @@ def peak_memory_mb(call: Callable[[], object], device: torch.device) -> float:
     events = seen.profiler.kineto_results.events()
     moves = sorted((one.start_ns(), one.nbytes()) for one in events if one.name() == "[memory]")
     return float(max(accumulate((size for _, size in moves), initial=0))) / 2**20
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """What torch's profiler writes to stderr at every use, below Python, goes nowhere."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -4,6 +4,7 @@ Only what all of a cohort's students have alike decides what is compiled, so a s
 code does not depend on who trains beside it.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ def set_compiler(cache: Path, device: torch.device) -> None:
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 
+    # it warns of a missing GPU that nobody asked for
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "compiled"))
     torch._inductor.config.compile_threads = 1  # a worker has one core
     torch._dynamo.config.recompile_limit = MANY

@@ -92,9 +92,9 @@ def guarded(call: str) -> Iterator[None]:
     before = _globals()
     try:
         yield
-        after = _globals()
     finally:
-        _restore(before)
+        if (after := _globals()) != before:
+            _restore(before)
     if after != before:
         raise ContractError(
             f"{call} changed global state",

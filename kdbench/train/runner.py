@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -58,10 +59,10 @@ class Runner:
         own = method.optimizer(self.weights, protocol)
         self.optimizer = own or make_optimizer(self.weights, protocol)
         if private is not None:
-            rate, decay = protocol.learning_rate, protocol.weight_decay
             self.teacher_optimizer = torch.optim.SGD(
-                private.parameters(), rate, protocol.momentum, weight_decay=decay
-            )
+                private.parameters(), protocol.learning_rate, protocol.momentum,
+                weight_decay=protocol.weight_decay,
+            )  # fmt: skip
         self.done, self.quizzed, self.updates, self.restarts = 0, 0, 0, 0
         self.sums: dict[str, Tensor] = {}
         self.current: Step | None = None
@@ -231,7 +232,7 @@ class Runner:
     def _said(self, network: Callable[[Tensor, Maps], Outputs], batch: Batch) -> Outputs:
         """What a network of this trial's own says about a batch, of the second view too."""
         narrow = self.protocol.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow):
+        with torch.autocast(self.device.type, torch.bfloat16) if narrow else nullcontext():
             outputs = network(batch.inputs, self.needs.maps)
             if batch.second is not None:
                 outputs = replace(outputs, second=network(batch.second, self.needs.maps))

@@ -100,7 +100,7 @@ def make_batch(views: Views, rows: Tensor, images: Tensor, progress: float) -> B
     target = views.labels[rows]
     return Batch(
         inputs=images, target=target, labelled=torch.ones_like(target, dtype=torch.bool),
-        index=rows.clone(), progress=torch.tensor(progress, device=images.device),
+        index=rows.clone(), progress=torch.full((), progress, device=images.device),
     )  # fmt: skip
 
 
