@@ -15,7 +15,7 @@ from kdbench.record import Record, Store
 METHODS = ["scratch", "kd", "fitnet", "at", "rco", "metadistil"]
 PLAIN = "resnet8:resnet8[width=0.25]"
 DROPPING = "resnet8:resnet8[width=0.25,drop_rate=0.2,drop_path_rate=0.2]"
-TIMED = {"created": True, "seconds": True, "cost": True, "attempt": True}
+TIMED = dict.fromkeys(("created", "seconds", "cost", "attempt", "answers"), True)
 
 
 def bits(record: Record) -> dict[str, Any]:
