@@ -64,11 +64,10 @@ class Runner:
                 weight_decay=protocol.weight_decay,
             )  # fmt: skip
         self.done, self.quizzed, self.updates, self.restarts = 0, 0, 0, 0
-        self.sums: dict[str, Tensor] = {}
         self.current: Step | None = None
         self.launch: Callable[[Batch, float], None] | None = None  # in place of `eager`
         self.listen: Callable[[Tensor, Maps], Outputs] = student
-        self.notes, self.compile_seconds = list[str](), 0.0
+        self.sums, self.notes, self.compile_seconds = dict[str, Tensor](), list[str](), 0.0
 
     # What a method's `step` sees -----------------------------------------------------------------
 
