@@ -5,7 +5,9 @@ as a CUDA graph does, and knows nothing of the host's part between them.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from kdbench.api import Batch, Losses, Method, Needs, Outputs, Setup, Stage
 from kdbench.testing.bench import Bench
 from kdbench.train.captured import Buffers, Captured
-from kdbench.train.lanes import tried
+from kdbench.train.lanes import Lanes, tried
 
 SYNCHRONOUS = {"_local_scalar_dense", "nonzero", "is_nonzero"}
 MASKED = {"index", "index_put", "index_put_"}
@@ -317,3 +319,59 @@ def test_one_setting_needs_no_trial() -> None:
 
     trial = tried([1], never)
     assert [next(trial) for _ in range(50)] == [1] * 50
+
+
+class Stream:
+    """A stream that notes what waits for what."""
+
+    made: list["Stream"]
+
+    def __init__(self, *_: Any) -> None:
+        self.waited: list[Stream] = []
+        self.made.append(self)
+
+    def wait_stream(self, other: "Stream") -> None:
+        self.waited.append(other)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Stream:
+    """The current stream, where torch's are such."""
+    Stream.made, pools = [], count()
+    current = Stream()
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(pools))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    return current
+
+
+def test_graphs_that_share_memory_never_run_at_once_however_many_lanes_are_in_use(
+    here: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[int] = set()
+    monkeypatch.setattr("kdbench.train.lanes.CudaGraph", lambda device, pool: pool)
+    lanes = Lanes(torch.device("cuda"), 5, 8)
+    assert lanes.width == 8
+    for _ in range(400):
+        streams = {}
+        for place in range(12):  # more than asked for: all that a pool may be shared by
+            before = [len(stream.waited) for stream in Stream.made]
+            lanes.run(place, lambda: None)
+            used = [s for s, n in zip(Stream.made, before, strict=True) if len(s.waited) > n]
+            assert all(stream.waited[-1] is here for stream in used)  # behind what came before
+            pool = lanes.graph(place)
+            assert streams.setdefault(pool, used) == used
+        seen.add(lanes.count)
+        lanes.join()
+        assert set(here.waited) >= set(Stream.made[1:])  # the step ends when all have ended
+    assert seen == {1, 2, 4, 8}
+
+
+def test_fewer_lanes_have_pools_of_their_own_until_one_is_left(here: Stream) -> None:
+    lanes = Lanes(torch.device("cuda"), 4, 8)
+    assert [lanes.narrow(), lanes.narrow(), lanes.narrow()] == [True, True, False]
+    assert (lanes.width, lanes.count, lanes.era) == (1, 1, 2)
+    lanes.run(3, lambda: None)  # one lane is the current stream
+    assert not any(stream.waited for stream in Stream.made)
