@@ -165,6 +165,7 @@ def _costs(rig: Rig, attempts: dict[str, Attempt], began: float, kept: Standing 
     _leave_if_late(rig, attempts, began, kept, limit)
     bench.watch("", rig.total)
     with bench.quiet():
+        _leave_if_late(rig, attempts, began, kept, limit)  # others may have measured until now
         found, failures = costs(rig, runners, limit, taught=spent["teacher"])
     for name, attempt, _ in alive:
         if name in failures:

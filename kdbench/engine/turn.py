@@ -74,7 +74,7 @@ class Turn:
 
     def __init__(self, turns: Turns, place: int, crumb: Any, bench: "Workbench") -> None:  # noqa: ANN401 - as above
         self._places, self._place, self._crumb, self._bench = turns.places, place, crumb, bench
-        self._lock = FileLock(turns.path)
+        self._lock, self._late = FileLock(turns.path), turns.late
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -118,13 +118,15 @@ class Turn:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """The lock; parked until it is free."""
+        """The lock; parked until it is free, or there is no time left to wait for it."""
         self._places[self._place] = PARKED
         while True:
             try:
                 self._lock.acquire(timeout=0)
                 break
             except Timeout:
+                if self._late(0.0):
+                    break
                 self._rest()
         try:
             yield

@@ -151,3 +151,18 @@ def test_a_turn_that_ends_in_an_error_is_given_back(turns: Turns) -> None:
         raise KeyError
     with other.busy(), other.quiet():
         assert [*turns.places] == [IDLE, MEASURING]
+
+
+def test_who_is_parked_goes_on_when_it_is_time_to_put_things_away(turns: Turns) -> None:
+    crumb, steps = RawArray("d", 3), RawArray("i", 1)
+    one = part(turns, 0)
+    with running(_training, turns, 1, crumb, steps):
+        until(lambda: steps[0] > 3)
+        with one.busy(), one.quiet():
+            parked_at = steps[0]
+            assert not turns.late(0.0)
+            turns.until.value = time.monotonic() + 5
+            assert turns.late(6.0)
+            assert steps[0] == parked_at
+            turns.until.value = time.monotonic()
+            until(lambda: steps[0] > parked_at + 3)
