@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -82,3 +83,47 @@ def contrast(
         negative = (noise / (scores[:, 1:] + noise)).log()
         total = total - (positive.sum() + negative.sum()) / len(anchor)
     return total
+
+
+def negatives(
+    target: Int[Tensor, " batch"], classes: Int[Tensor, " rows"], count: int,
+    draw: np.random.Generator,
+) -> Int[Tensor, "batch count"]:  # fmt: skip
+    """Rows of other classes than each row's, drawn for each alone and without replacement."""
+    known = classes.numpy()
+    others = {own: np.flatnonzero(known != own) for own in set(target.tolist())}
+    drawn = [draw.choice(others[own], count, replace=False) for own in target.tolist()]
+    return torch.from_numpy(np.stack(drawn))
+
+
+def angles(rows: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch batch batch"]:
+    """RKD's cosine at the first of every three rows, the product of each two ways written out.
+
+    0 where one of the two ways has no length.
+    """
+    ways = rows[None] - rows[:, None]
+    sizes = ways.square().sum(2)
+    lengths = torch.where(sizes > 0, sizes, 1).sqrt()[:, :, None]
+    unit = torch.where(sizes[:, :, None] > 0, ways / lengths, 0)
+    return (unit[:, :, None] * unit[:, None]).sum(3)
+
+
+def directions(
+    map_: Float[Tensor, "batch channels height width"], count: int
+) -> Float[Tensor, "batch count channels"]:
+    """KDSVD's leading right singular vectors, from the whole decomposition of places x channels."""
+    found = torch.linalg.svd(map_.flatten(2).mT, full_matrices=False).Vh[:, :count]
+    largest = found.gather(2, found.abs().argmax(2, keepdim=True)).detach()
+    return found * largest.sign()
+
+
+def affinities(rows: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch batch"]:
+    """PKT's distribution over the batch for each row, pair by pair."""
+    norms = [row.square().sum().sqrt() + 1e-7 for row in rows]
+    found = []
+    for one, norm in zip(rows, norms, strict=True):
+        near = [
+            ((one @ other) / (norm * size) + 1) / 2 for other, size in zip(rows, norms, strict=True)
+        ]
+        found.append(torch.stack(near) / torch.stack(near).sum())
+    return torch.stack(found)
