@@ -1,8 +1,12 @@
 """Where cohorts run: nothing twice, nothing that another is at; one error does not end the rest."""
 
+import json
+import math
 import pickle
 import signal
+import time
 from collections.abc import Callable
+from dataclasses import asdict
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -11,11 +15,14 @@ import pytest
 import torch
 
 from kdbench import engine
-from kdbench.engine import Bug
+from kdbench.engine import Bug, Until
+from kdbench.engine.queue import Queue, level
+from kdbench.engine.schedule import Schedule
 from kdbench.engine.turn import Turns
 from kdbench.engine.worker import Bench, Crash, _device, _work
 from kdbench.errors import DataError, DeviceError, ExitCode, UsageError
-from kdbench.record import Store
+from kdbench.plan import Cohort
+from kdbench.record import Standing, Store
 
 STUDENT = "resnet8[width=0.25]"
 
@@ -140,3 +147,135 @@ def test_a_bug_of_our_own_is_told_as_one_with_its_trace() -> None:
 
 def test_there_is_at_least_one_core() -> None:
     assert engine.cores() >= 1
+
+
+# What waits, and how it is shared --------------------------------------------------------------
+
+
+PAIRS = tuple(f"{teacher}:resnet8[width={width}]"
+              for teacher in ("resnet8", "resnet14") for width in (0.25, 0.5))  # fmt: skip
+
+
+def test_a_worker_stays_with_its_teacher_then_joins_another_s_and_then_takes_a_new_one(
+    kdbench_plan: Any,
+) -> None:
+    made = kdbench_plan(methods=["kd"], pairs=PAIRS, seeds=[0, 1])
+    cohorts, teachers = made.work(), made.teachers(made.work())
+    queue = Queue(teachers, cohorts)
+    first, second = (queue.next((), ()) for _ in range(2))
+    assert first and second and [first.work, second.work] == [*teachers]
+    assert queue.next((), ()) is None  # neither teacher is there
+    queue.came(teachers[1])
+    one, two = cohorts[0].taught_by, cohorts[-1].taught_by
+
+    def taken(last: Any = (), others: Any = ()) -> Any:
+        task = queue.next(last, others)
+        return task and task.taught_by
+
+    assert taken(one, [one]) == two  # the other's cohorts wait for their teacher
+    queue.came(teachers[0])
+    assert taken() == one
+    assert taken(two, [one]) == two
+    assert taken((), [two]) == two
+    assert taken((), [two]) == two
+    assert taken((), [two]) == one
+    assert len(queue) == 2
+
+
+def test_who_waits_for_a_teacher_that_is_lost_is_let_go(kdbench_plan: Any) -> None:
+    made = kdbench_plan(methods=["kd"])
+    (job,) = made.teachers(made.work())
+    queue, error = Queue([job], made.work()), DataError("no", "never", "give up")
+    queue.next((), ())
+    queue.lose(job, error)
+    task = queue.next((), ())
+    assert task
+    assert queue.lost(task.work.teachers) is error
+
+
+def test_trials_that_stand_at_different_steps_are_tasks_of_their_own(
+    tmp_path: Path, kdbench_plan: Any
+) -> None:
+    (cohort,) = kdbench_plan(methods=["kd", "scratch", "at", "fitnet"]).work()
+    store = Store(tmp_path)
+    assert level([cohort], store) == [cohort]
+    for place, step in ((0, 3), (1, 5), (3, 3)):
+        trial = cohort.trials[place]
+        path = store.checkpoint(trial.question.fingerprint, trial.code)
+        path.parent.mkdir(exist_ok=True)
+        where = {"standing": json.dumps(asdict(Standing(step, 8, "e", "t")))}
+        head = json.dumps({"__metadata__": where}).encode()
+        path.write_bytes(len(head).to_bytes(8, "little") + head)
+    assert [[trial.spec.name for trial in part.trials] for part in level([cohort], store)] == [
+        ["kd", "fitnet"], ["scratch"], ["at"],
+    ]  # fmt: skip
+
+
+def test_a_cohort_that_two_workers_share_has_the_results_of_one_that_one_worker_trains(
+    tmp_path: Path, kdbench_suite: Any, kdbench_registry: Any, kdbench_silence: Any
+) -> None:
+    suite = kdbench_suite(methods=["scratch", "kd", "fitnet"], steps=4)
+    found = []
+    for workers in (1, 2):
+        store, seen = Store(tmp_path / str(workers)), set[int]()
+        kdbench_silence.tick = lambda all_, seen=seen: seen.update(one.trials for one in all_)
+        engine.run(suite, kdbench_registry, store, kdbench_silence, workers=workers)
+        found.append({
+            r.question.method: (r.deployed.weights, r.logits)
+            for r in store.records()
+            if r.deployed
+        })  # fmt: skip
+        assert seen - {0} == ({3} if workers == 1 else {1, 2})
+    assert len(found[0]) == 3
+    assert found[0] == found[1]
+
+
+# When the time is over --------------------------------------------------------------------------
+
+
+def test_when_the_time_is_over_nothing_is_begun(run: Callable[..., Any]) -> None:
+    ran = run(["kd"], until=Until(time.monotonic(), math.inf))
+    assert (ran.late, ran.records) == (True, ())
+    assert not run(["kd"]).late
+
+
+def test_a_cohort_is_put_away_and_the_next_run_goes_on_with_it(
+    tmp_path: Path, run: Callable[..., Any], kdbench_silence: Any
+) -> None:
+    told = list[str]()
+    kdbench_silence.note = told.append
+    store, checkpoints = Store(tmp_path / "store"), tmp_path / "store" / "checkpoints"
+
+    real = Schedule._hand_out
+
+    def hurrying(self: Schedule) -> None:
+        real(self)
+        if any(isinstance(one.task.work, Cohort) for one in self.workers if one.task):
+            self.turns.until.value = 0.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Schedule, "_hand_out", hurrying)
+        ran = run(["scratch", "kd"])
+    assert (ran.late, ran.records, len(store.records())) == (True, (), 0)
+    assert len([*checkpoints.iterdir()]) == 2
+    assert [note.split(" is ")[-1] for note in told] == ["put away at 50%"]
+    assert [r.status for r in run(["scratch", "kd"]).records] == ["ok", "ok"]
+    assert not [*checkpoints.iterdir()]
+
+
+def test_who_is_not_back_at_the_end_is_ended_and_its_trials_stay_open(
+    tmp_path: Path, run: Callable[..., Any], kdbench_silence: Any
+) -> None:
+    told = list[str]()
+    kdbench_silence.note = told.append
+    ran = run(["kd"], until=Until(math.inf, time.monotonic()))
+    assert (ran.late, ran.records) == (True, ())
+    assert [note.split(" was ")[-1] for note in told] == ["ended, because the time is over"]
+    assert [r.status for r in run(["kd"]).records] == ["ok"]
+
+
+@pytest.mark.parametrize(("seconds", "reserve"), [(10.0, 1.0), (540.0, 30.0), (7200.0, 30.0)])
+def test_a_budget_leaves_time_to_tell_what_came_out(seconds: float, reserve: float) -> None:
+    until = Until.budget(seconds, 100.0)
+    assert until.away == pytest.approx(100 + seconds - reserve)
+    assert until.end == pytest.approx(100 + seconds - reserve / 2)
