@@ -98,7 +98,10 @@ class Workbench:
         """
         register(one.source for one in job.lineage)
         splits, group = self.data(job, root), environment(self.device).group
-        ensure(job, splits, self.cache, self.device, self.watch, late=self.late, group=group)
+        ensure(
+            job, splits, self.cache, self.device, self.watch,
+            late=self.late, note=self.note, group=group,
+        )  # fmt: skip
 
 
 def method(trial: Trial) -> Method:

@@ -70,6 +70,7 @@ def ensure(
     watch: Callable[[str, int], None] = lambda name, step: None,
     *,
     late: Callable[[float], bool] = lambda seconds: False,
+    note: Callable[[str], None] = lambda text: None,
     group: str = "",
 ) -> None:
     """Train the teacher and its anchors, unless they are there already.
@@ -80,6 +81,7 @@ def ensure(
         job, splits, cache, device: What is asked, its rows, where it is kept and where computed.
         watch: Called before every step.
         late: Whether so many more seconds are too many: the training is then put away.
+        note: Told where a training that was put away starts again.
         group: Of environments that give equal bits; a training is taken up in its own only.
 
     Raises:
@@ -124,6 +126,8 @@ def ensure(
         away = home / "checkpoint.safetensors"
         here = Standing(0, total, group, above.weights if above else "")
         hashes = _taken_up(away, runner, here)
+        if away.exists() and not runner.done:
+            note(f"the teacher {job.network} starts again: it was put away in other surroundings")
 
         def keep(done: int, active: object) -> None:
             for name in marks.get(done, ()):

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from kdbench.cohort import Workbench
+from kdbench.errors import DataError
 from kdbench.record import Environment, PutAway, Store, standing
 from kdbench.teacher import folder
 from kdbench.train import Runner
@@ -181,3 +182,31 @@ def test_a_teacher_that_is_put_away_is_the_same_teacher_with_the_same_anchors(
     for anchor in folders[0].glob("anchor-*"):
         first, second = load_file(anchor), load_file(folders[1] / anchor.name)
         assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_teacher_of_another_environment_starts_again_and_a_torn_one_is_said_to_be_torn(
+    tmp_path: Path, bench: Workbench, kdbench_plan: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = kdbench_plan(methods=["kd"], teacher={"rows": 64}).cohorts[0].teachers
+    told = list[str]()
+    here = replace(bench, cache=tmp_path / "cache", note=told.append)
+    away = folder(job, here.cache) / "checkpoint.safetensors"
+
+    def steps(number: int) -> int:
+        here.late = Patience(number)
+        with pytest.raises(PutAway) as stopped:
+            here.train_teacher(job, "")
+        return int(stopped.value.where.step)
+
+    assert [steps(3), steps(2)] == [3, 5]
+    assert told == []
+    with monkeypatch.context() as patch:
+        patch.setattr(Environment, "group", property(lambda self: "another"))
+        assert steps(2) == 2
+    assert len(told) == 1
+    assert "starts again" in told[0]
+    assert steps(1) == 1
+    away.write_bytes(away.read_bytes()[:-50])
+    with pytest.raises(DataError, match="not what was written"):
+        here.train_teacher(job, "")
+    assert not away.exists()
