@@ -1,6 +1,6 @@
 """Plain statements of what kdbench's methods compute in a shorter way: the same numbers, slowly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -86,13 +86,10 @@ def contrast(
 
 
 def negatives(
-    target: Int[Tensor, " batch"], classes: Int[Tensor, " rows"], count: int,
-    draw: np.random.Generator,
-) -> Int[Tensor, "batch count"]:  # fmt: skip
-    """Rows of other classes than each row's, drawn for each alone and without replacement."""
-    known = classes.numpy()
-    others = {own: np.flatnonzero(known != own) for own in set(target.tolist())}
-    drawn = [draw.choice(others[own], count, replace=False) for own in target.tolist()]
+    others: Sequence[Int[np.ndarray, " rows"]], count: int, draw: np.random.Generator
+) -> Int[Tensor, "batch count"]:
+    """Each row's negatives from those of other classes, drawn for it alone, none of them twice."""
+    drawn = [draw.choice(rows, count, replace=False) for rows in others]
     return torch.from_numpy(np.stack(drawn))
 
 

@@ -1,6 +1,6 @@
 """Sides of one method's step or loss, against a plain statement of the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import naive
@@ -63,8 +63,8 @@ def selectivity(batch: int = 16, channels: int = 64, side: int = 32) -> dict[str
         return affinity(t, t) + affinity(s, s) - 2 * affinity(s, t)
 
     return {
-        "products": _descended(shipped, student, 20),
-        "broadcast": _descended(lambda: naive.discrepancy(student, teacher), student, 1),
+        "products": descended(shipped, student, 20),
+        "broadcast": descended(lambda: naive.discrepancy(student, teacher), student, 1),
     }
 
 
@@ -124,12 +124,12 @@ def contrasts() -> dict[str, Side]:
     pairs = case.pairs(*case.state.draw(case.state.classes[case.index]))
     pooled = case.student.pooled
     return {
-        "products": _descended(case.shipped, pooled, 10),
-        "gather": _descended(lambda: case.gathered(pairs), pooled, 1),
+        "products": descended(case.shipped, pooled, 10),
+        "gather": descended(lambda: case.gathered(pairs), pooled, 1),
     }
 
 
-def _descended(loss: Callable[[], Tensor], leaf: Tensor, times: int) -> Side:
+def descended(loss: Callable[[], Tensor], leaf: Tensor | Sequence[Tensor], times: int) -> Side:
     """A loss and its gradient, so many times a block, after one for warm-up."""
 
     def descend() -> None:
