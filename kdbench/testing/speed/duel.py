@@ -9,13 +9,8 @@ from kdbench.record import QUIET, StepSpeed
 from kdbench.testing.bench import Bench
 from kdbench.testing.speed.asked import Contender
 from kdbench.testing.speed.lap import Block, Lap
-from kdbench.train import PHASES
-
-LOUD = 0.3
-"""Cores that others may use during a round that counts."""
-
-POINTS = 8
-"""Steps of a block at most, at evenly spread points of the budget."""
+from kdbench.train import LOUD, PHASES
+from kdbench.train.timing import POINTS
 
 MOST = 60
 """Rounds at most, however short they are."""
