@@ -62,6 +62,9 @@ class Answers:
         self._taken = np.memmap(folder / "taken", np.int64, "r+")
         self._slots = np.memmap(folder / "rows", self._slot, "r")
 
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._index))
+
     @property
     def room(self) -> int:
         """How many more rows are kept."""
