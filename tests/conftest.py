@@ -36,6 +36,12 @@ def kdbench_own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         yield
 
 
+@pytest.fixture
+def kdbench_importable(kdbench_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child process finds the functions of its test: the checkout, behind all that is installed."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(kdbench_root)])
+
+
 @pytest.fixture(autouse=True)
 def kdbench_one_thread() -> None:
     """Torch on one thread, where it is loaded at all: it never is just for this."""

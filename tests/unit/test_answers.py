@@ -235,6 +235,7 @@ def _half(cache: str, start: Any, found: Any) -> None:
     found.put((teach.tally.asked, {name: tensor.numpy() for name, tensor in student.items()}))
 
 
+@pytest.mark.usefixtures("kdbench_importable")
 def test_two_halves_of_a_cohort_share_what_is_asked(tmp_path: Path) -> None:
     context = mp.get_context("spawn")
     start, found = context.Barrier(2), context.Queue()
@@ -292,6 +293,7 @@ def _fill(folder: str, first: int) -> None:
         store.keep(keys, keys[:, None].float().expand(-1, 3))
 
 
+@pytest.mark.usefixtures("kdbench_importable")
 def test_two_processes_fill_one_folder_side_by_side(tmp_path: Path) -> None:
     context = mp.get_context("spawn")
     both = [context.Process(target=_fill, args=(str(tmp_path), first)) for first in (0, 10)]

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LONG = 60.0
 
 
+pytestmark = pytest.mark.usefixtures("kdbench_importable")
+
+
 @pytest.fixture
 def turns(tmp_path: Path) -> Turns:
     (tmp_path / "claims").mkdir()
