@@ -38,7 +38,7 @@ def kdbench_own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 @pytest.fixture
 def kdbench_importable(kdbench_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child process finds the functions of its test: the checkout, behind all that is installed."""
+    """A child process finds its test's functions: the checkout, behind all that is installed."""
     monkeypatch.setattr(sys, "path", [*sys.path, str(kdbench_root)])
 
 

@@ -3,13 +3,14 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import PurePath
 
 from kdbench.engine.listener import Doing, Listener
 from kdbench.engine.queue import Queue, Task
+from kdbench.engine.signals import held
 from kdbench.engine.turn import Turns
 from kdbench.engine.worker import Answer, Bench, Bug, Crash, Note, Worker
 from kdbench.errors import KDBenchError
@@ -79,31 +80,37 @@ class Schedule:
             KDBenchError: The first error that was not a method's own; all other work is done and
                 recorded by then.
         """
-        try:
-            while True:
-                self._hand_out()
-                busy = [worker for worker in self.workers if worker.task]
-                if not busy:
-                    break
-                ready = wait([worker.pipe for worker in busy], timeout=POLL_SECONDS)
-                for worker in busy:
-                    if worker.pipe in ready:
-                        self._take(worker)
-                    else:
-                        self._check(worker)
-                self.listener.tick([_told(worker) for worker in self.workers if worker.task])
-                if time.monotonic() > self.until.end:
-                    self._cut()
-        finally:
-            interrupted = sys.exc_info()[0] is not None
-            for worker in self.workers:
-                worker.process.kill() if interrupted else worker.leave()
-                if worker.task:
-                    worker.task.claims.close()
-            self.turns.close()
+        with held() as let_through:
+            try:
+                self._work(let_through)
+            finally:
+                interrupted = sys.exc_info()[0] is not None
+                for worker in self.workers:
+                    worker.process.kill() if interrupted else worker.leave()
+                    if worker.task:
+                        worker.task.claims.close()
+                self.turns.close()
         if self.errors:
             raise self.errors[0]
         return self.records
+
+    def _work(self, let_through: Callable[[], None]) -> None:
+        """Until nothing is left to do; signals are let through where nothing is half done."""
+        while True:
+            self._hand_out()
+            busy = [worker for worker in self.workers if worker.task]
+            if not busy:
+                return
+            ready = wait([worker.pipe for worker in busy], timeout=POLL_SECONDS)
+            let_through()  # before workers are blamed for a death that came to all
+            for worker in busy:
+                if worker.pipe in ready:
+                    self._take(worker)
+                else:
+                    self._check(worker)
+            self.listener.tick([_told(worker) for worker in self.workers if worker.task])
+            if time.monotonic() > self.until.end:
+                self._cut()
 
     def _hand_out(self) -> None:
         """Give every idle worker something to do, while there is time."""

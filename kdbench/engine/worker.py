@@ -144,10 +144,14 @@ class Worker:
         self.asked: tuple[str, ...] = ()  # keys of the teacher of its last cohort
 
     def give(self, task: object, *payload: object) -> None:
-        """Hand over a task; `task` is the caller's, `payload` what the worker needs."""
+        """Hand over a task; `task` is the caller's, `payload` what the worker needs.
+
+        If the process is dead, that is told when its answer is read.
+        """
         self.task = task
         self.crumb[:] = [-1, -1, time.monotonic()]
-        self.pipe.send(payload)
+        with suppress(OSError):
+            self.pipe.send(payload)
 
     @property
     def place(self) -> tuple[int, int, float]:
