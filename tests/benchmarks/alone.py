@@ -2,96 +2,85 @@
 
     python tests/benchmarks/alone.py --json alone.json
 
-Runs four methods in one cohort, then each of them in a run of its own that asks its teacher at
-every step, seed after seed; compares the step of the cost pass (`step_ms`, the comparison column of
-boards) with what a step of the training alone took: the seconds of its loop over its steps.
+One side is a block of the cost pass, as a cohort of all methods takes it after training: what
+boards show as a step. The other is the training loop of a cohort in which the method is alone and
+its teacher answers at every step: its seconds over its steps. All take turns in one process of one
+thread, A B A B; printed is the median of the rounds' ratios with its 95 % interval.
 """
 
 import argparse
 import json
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from kdbench.record import Record, Store
+import torch
+
+sys.path.append(str(Path(__file__).resolve().parent / "targets"))
+from rounds import Block, Side, take_turns, timed
+from training import rig
+
+import kdbench
+from kdbench.statistics import median_interval
+from kdbench.train import block, lockstep
+from kdbench.train.timing import spread
 
 METHODS = ("kd", "dkd", "fitnet", "rkd")
-LOOP = ("data", "teacher", "student", "loss", "backward", "update", "loop")
-SUITE = """
-name = "alone"
-
-[axes]
-datasets = ["cifar100"]
-pairs = ["{pair}"]
-methods = {methods}
-seeds = 1
-
-[train]
-epochs = 1
-steps = {steps}
-batch_size = 64
-rows = 12800
-shift = 4
-flip = true
-learning_rate = 0.05
-weight_decay = 5e-4
-
-[teacher]
-steps = 20
-rows = 12800
-
-[scoring]
-baselines = ["scratch"]
-
-[limits]
-answers_gb = 0
-"""
+PASS, ALONE = "pass, ", "alone, "
 
 
-def run(suite: Path, store: Path, seed: int, method: str = "") -> dict[str, Record]:
-    """The records of a seed, by method: of all, or of one alone."""
-    chosen = ["-m", method] if method else []
-    line = [sys.executable, "-m", "kdbench", "run", str(suite), "--store", str(store),
-            "--seeds", str(seed), "--workers", "1", *chosen]  # fmt: skip
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stdout + done.stderr)
-    found = [one for one in Store(store).records() if one.question.seed == seed]
-    return {one.question.method: one for one in found}
+def passes(pair: str, steps: int) -> dict[str, Side]:
+    """Blocks of the cost pass of one cohort, by method."""
+    shared = rig(pair, 64, 50_000)
+    runners = {name: shared.runner(kdbench.method(name)) for name in METHODS}
+
+    def side(name: str) -> Side:
+        runner = runners[name]
+        teach = shared.teach(runner.needs.maps)
+
+        def once() -> Block:
+            found = block(runner, shared.views, teach, spread(runner.total, steps))
+            return {"work": steps, "seconds": steps * found.wall_ms / 1e3}
+
+        return once
+
+    return {PASS + name: side(name) for name in METHODS}
+
+
+def alone(pair: str, steps: int, name: str) -> Side:
+    """The training loop of a cohort of this method alone."""
+    shared = rig(pair, 64, 50_000)
+    runner = shared.runner(kdbench.method(name))
+    teach = shared.teach(runner.needs.maps)
+
+    def train() -> None:
+        _, failures = lockstep({name: runner}, shared.views, shared.cohort.protocol, steps, teach)
+        if failures:
+            raise RuntimeError(f"left the loop: {failures}")
+
+    return lambda: timed(train, steps)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pair", default="resnet20:resnet8")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4, help="of a block")
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", type=Path, default=Path("alone.json"))
     asked = parser.parse_args()
-    raw: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        suite = Path(folder) / "alone.toml"
-        methods = json.dumps(["scratch", *METHODS])
-        suite.write_text(SUITE.format(pair=asked.pair, steps=asked.steps, methods=methods))
-        for seed in range(asked.seeds):
-            together = run(suite, Path(folder) / "together", seed)
-            for method in METHODS:
-                alone = run(suite, Path(folder) / f"alone-{method}", seed, method)[method]
-                cost, spent = together[method].cost, alone.seconds
-                assert cost is not None
-                step = 1e3 * sum(spent.get(phase, 0.0) for phase in LOOP) / asked.steps
-                raw.append({
-                    "seed": seed, "method": method, "cohort_ms": cost.step_ms, "alone_ms": step,
-                    "ratio": cost.step_ms / step, "discarded": cost.discarded,
-                    "valid": cost.valid, "unaccounted": spent["unaccounted"] / spent["wall"],
-                })  # fmt: skip
-                print(raw[-1], flush=True)
-    asked.json.write_text(json.dumps(raw, indent=1) + "\n")
-    for method in METHODS:
-        ratios = [one["ratio"] for one in raw if one["method"] == method]
-        print(f"{method}: {median(ratios):.3f} (n = {len(ratios)})")
+    torch.set_num_threads(1)
+    sides = passes(asked.pair, asked.steps)
+    sides |= {ALONE + name: alone(asked.pair, asked.steps, name) for name in METHODS}
+    for side in sides.values():
+        side()
+    found: dict[str, Any] = take_turns(sides, asked.rounds)
+    asked.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    for name in METHODS:
+        turns = [one["blocks"] for one in found["rounds"]]
+        ratios = [one[PASS + name]["seconds"] / one[ALONE + name]["seconds"] for one in turns]
+        ends = ", ".join(f"{end:.3f}" for end in median_interval(ratios) or ())
+        print(f"{name}: {median(ratios):.3f} [{ends}] (n = {len(ratios)})")
 
 
 if __name__ == "__main__":

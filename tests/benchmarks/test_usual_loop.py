@@ -215,10 +215,10 @@ def test_loud_rounds_are_discarded_and_made_up_for(monkeypatch: pytest.MonkeyPat
     assert (len(found["rounds"]), len(found["discarded"])) == (1, 2)
 
 
-def test_a_run_s_time_has_an_evaluation_at_each_epoch_s_end_and_at_its_own() -> None:
-    from board import usual_seconds
+def test_a_run_s_time_is_that_of_its_steps_and_of_an_evaluation_an_epoch() -> None:
+    from board import BATCH, TRAIN_ROWS, usual_seconds
 
-    # 1 s a step of 64; 0.01 s a test image, of which 50,000 rows pay 10,000
-    block = {"work": 640.0, "train_seconds": 10.0, "seconds": 10.0 + 640 * 0.2 * 0.01}
-    assert usual_seconds(block, 100, 64) == pytest.approx(100 + 100)
-    assert usual_seconds(block, 1000, 64) == pytest.approx(1000 + 200)
+    # 1 s a step; 0.01 s a test image, of which 50,000 rows pay 10,000
+    block = {"work": 10.0 * BATCH, "train_seconds": 10.0, "seconds": 10.0 + 10 * BATCH * 0.2 * 0.01}
+    assert usual_seconds(block, 1) == pytest.approx(TRAIN_ROWS / BATCH + 100)
+    assert usual_seconds(block, 3) == pytest.approx(3 * (TRAIN_ROWS / BATCH + 100))

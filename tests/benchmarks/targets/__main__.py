@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=default.steps, help="of a block")
     parser.add_argument("--batch", type=int, default=default.batch)
     parser.add_argument("--rows", type=int, default=default.rows, help="of the transfer set")
-    parser.add_argument("--board-steps", type=int, default=default.board_steps)
+    parser.add_argument("--board-epochs", type=int, default=default.board_epochs)
     parser.add_argument("--foreign", type=float, default=default.foreign, help="cores")
     parser.add_argument("--usual", help="WORKERSxTHREADS; by default the best is looked for")
     parser.add_argument("--json", type=Path, default=Path("figures.json"))
@@ -35,7 +35,7 @@ def main() -> None:
     workers, _, threads = (given.usual or "").partition("x")
     asked = Asked(
         rounds=given.rounds, steps=given.steps, batch=given.batch, rows=given.rows,
-        board_steps=given.board_steps, foreign=given.foreign,
+        board_epochs=given.board_epochs, foreign=given.foreign,
         settings=((int(workers), int(threads)),) if given.usual else SETTINGS,
     )  # fmt: skip
     held = json.loads(given.json.read_text("utf-8")) if given.json.exists() else {}

@@ -27,7 +27,7 @@ class Asked:
         steps: Of a block.
         batch: Rows a step.
         rows: Of kdbench's transfer set.
-        board_steps: Of each student of a board.
+        board_epochs: Of each student of a board.
         foreign: Cores that others may use in a round that counts.
         settings: Workers and threads among which the usual loop's best is looked for.
     """
@@ -36,7 +36,7 @@ class Asked:
     steps: int = 4
     batch: int = 64
     rows: int = 50_000
-    board_steps: int = 200
+    board_epochs: int = 2
     foreign: float = 0.3
     settings: tuple[tuple[int, int], ...] = SETTINGS
 
@@ -62,7 +62,7 @@ def run(pair: str, asked: Asked) -> dict[str, Any]:
 def boards(pair: str, asked: Asked) -> dict[str, Any]:
     """A whole board, one a call, in batches of the suite's size."""
     best, tried = best_usual(pair, BATCH, asked.steps, asked.settings, asked.foreign)
-    found = board(pair, asked.board_steps, best)
+    found = board(pair, asked.board_epochs, best)
     return found | {"settings": tried, "usual_setting": _setting(best)}
 
 
