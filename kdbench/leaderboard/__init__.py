@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from kdbench.leaderboard.board import Board, Expense, Gap, Row, Table
+from kdbench.leaderboard.board import Board, Expense, Gap, Overall, Row, Table
 from kdbench.leaderboard.cells import record_id
 from kdbench.leaderboard.folder import check, files, read, read_spec, unexplained, write, write_spec
 from kdbench.leaderboard.spec import BoardSpec
@@ -19,9 +19,9 @@ from kdbench.leaderboard.speed import Figure, Step, name_of, read_speeds, steps,
 from kdbench.leaderboard.tables import build
 
 __all__ = [
-    "Board", "BoardSpec", "Expense", "Figure", "Gap", "Row", "Step", "Table", "build", "check",
-    "files", "name_of", "read", "read_spec", "read_speeds", "record_id", "steps", "unexplained",
-    "write", "write_spec", "write_speed",
+    "Board", "BoardSpec", "Expense", "Figure", "Gap", "Overall", "Row", "Step", "Table", "build",
+    "check", "files", "name_of", "read", "read_spec", "read_speeds", "record_id", "steps",
+    "unexplained", "write", "write_spec", "write_speed",
 ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.record import Card, Deployed, Question, SpeedRecord
-from kdbench.statistics import Estimate
+from kdbench.statistics import Contrast, Estimate, Standing
 
 if TYPE_CHECKING:
     import pandas
@@ -61,6 +61,8 @@ class Row:
         values: Every metric of every seed; fidelity on the transfer set is named `transfer_...`.
         metrics: Their means with intervals.
         gains: Difference of accuracy to each baseline of its own kind of stream, paired by seed.
+        contrasts: The same, judged together with those of the table's other rows to that baseline.
+        standing: Among the table's rows, by accuracy; None where none was measured.
         gap_closed: Gain over the first baseline as a share of the teacher's, from the means; None
             where the teacher is no better than that baseline.
         expense: None where it was not measured, not valid, or not on one class of hardware.
@@ -79,6 +81,8 @@ class Row:
     values: Mapping[str, Mapping[int, float]]
     metrics: Mapping[str, Estimate]
     gains: Mapping[str, Estimate]
+    contrasts: Mapping[str, Contrast]
+    standing: Standing | None
     gap_closed: float | None
     expense: Expense | None
     cpu_ms: float | None
@@ -147,12 +151,31 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Overall:
+    """A method over all cells of a board.
+
+    Attributes:
+        standing: By its gain over the first baseline of its own kind of stream; None where a cell
+            is missing.
+        rows: Its rows, by key of their table.
+        missing: Headings of the tables in which it has no row, or no such baseline.
+    """
+
+    name: str
+    baseline: str
+    rows: Mapping[str, Row]
+    standing: Standing | None
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
     """A leaderboard.
 
     Attributes:
         tables: Of the full protocol.
         partial: Of trials that spent part of their budget; never mixed with the former.
+        across: Methods over all tables; empty where there is one table only.
         absent: Expected data sets and pairs without any full record.
         speeds: What steps cost, measured alone.
     """
@@ -160,6 +183,7 @@ class Board:
     spec: BoardSpec
     tables: tuple[Table, ...]
     partial: tuple[Table, ...]
+    across: tuple[Overall, ...]
     absent: tuple[tuple[str, str], ...]
     speeds: tuple[SpeedRecord, ...] = ()
 

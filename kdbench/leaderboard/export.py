@@ -11,7 +11,7 @@ from kdbench.leaderboard.board import Board, Row, Table
 from kdbench.leaderboard.expenses import NUMBERS
 from kdbench.leaderboard.text import spreadsheet, stored
 from kdbench.record import canonical
-from kdbench.statistics import Estimate
+from kdbench.statistics import Contrast, Estimate, Standing
 
 if TYPE_CHECKING:
     import pandas
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 _FIRST = ("accuracy", "agreement", "kl", "ece")
 _WHO = (
     "dataset", "teacher", "student", "protocol", "split", "table", "row", "method",
-    "hyperparameters", "quiz", "rows", "settings", "baseline", "n", "seeds",
+    "hyperparameters", "quiz", "rows", "settings", "baseline", "n", "seeds", "rank_low",
+    "rank_high", "group",
 )  # fmt: skip
+_TESTED = ("_p_holm", "_more_seeds")
 _SIZES = (
     "gap_closed",
     *NUMBERS,
@@ -44,7 +46,9 @@ def to_csv(board: Board) -> str:
     ]
     intervals = [*metrics, *(f"gain_over_{text}" for text in board.spec.baselines)]
     intervals += ["overhead", "cpu_overhead"]
-    header = [*_WHO, *(name + end for name in intervals for end in ("", "_low", "_high")), *_SIZES]
+    tests = [f"gain_over_{text}{end}" for text in board.spec.baselines for end in _TESTED]
+    header = [*_WHO, *(name + end for name in intervals for end in ("", "_low", "_high"))]
+    header += [*tests, *_SIZES]
     text = io.StringIO()
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writeheader()
@@ -71,10 +75,14 @@ def _line(table: Table, row: Row, metrics: list[str], baselines: tuple[str, ...]
         "baseline": int(bool(row.baseline)), "n": len(row.seeds),
         "seeds": " ".join(map(str, row.seeds)),
     }  # fmt: skip
+    if row.standing and row.standing.rank:
+        line["rank_low"], line["rank_high"] = row.standing.rank
+        line["group"] = row.standing.letters
     for name in metrics:
         line |= _interval(name, row.metrics.get(name))
     for text in baselines:
         line |= _interval(f"gain_over_{text}", row.gains.get(text))
+        line |= _tested(f"gain_over_{text}", row.contrasts.get(text))
     line["gap_closed"] = "" if row.gap_closed is None else _number(row.gap_closed)
     line |= _interval("overhead", cost.overhead if cost else None)
     line |= _interval("cpu_overhead", row.cpu_overhead)
@@ -96,6 +104,10 @@ def to_json(board: Board) -> str:
         "baselines": list(board.spec.baselines),
         "tables": [_table(table) for table in board.tables],
         "partial": [_table(table) for table in board.partial],
+        "across": [
+            {"name": one.name, "missing": list(one.missing), "standing": _standing(one.standing)}
+            for one in board.across
+        ],
         "absent": [{"dataset": dataset, "pair": pair} for dataset, pair in board.absent],
     }
     if board.speeds:  # a board without any keeps its bytes
@@ -142,7 +154,13 @@ def _row(table: Table, row: Row) -> dict[str, Any]:
             for name, by_seed in row.values.items()
         },
         "metrics": {name: _estimate(estimate) for name, estimate in row.metrics.items()},
-        "gains": {text: _estimate(estimate) for text, estimate in row.gains.items()},
+        "gains": {
+            text: _estimate(one.difference)
+            | {"p": one.p and stored(one.p), "p_holm": one.adjusted and stored(one.adjusted)}
+            | {"differs": one.differs, "more_seeds": one.more}
+            for text, one in row.contrasts.items()
+        },
+        "standing": _standing(row.standing),
         "gap_closed": None if row.gap_closed is None else stored(row.gap_closed),
         "cost": cost
         and {
@@ -184,10 +202,27 @@ def _estimate(estimate: Estimate) -> dict[str, float | int | bool | None]:
     }  # fmt: skip
 
 
+def _standing(standing: Standing | None) -> dict[str, Any] | None:
+    if standing is None:
+        return None
+    ends = (None if end is None else stored(end) for end in (standing.low, standing.high))
+    return {
+        "mean": stored(standing.mean), **dict(zip(("low", "high"), ends, strict=True)),
+        "rank": standing.rank and list(standing.rank), "group": standing.letters,
+    }  # fmt: skip
+
+
 def _interval(name: str, estimate: Estimate | None) -> dict[str, str]:
     ends = (None, None, None) if estimate is None else (estimate.mean, estimate.low, estimate.high)
     texts = ("" if end is None else _number(end) for end in ends)
     return dict(zip((name, f"{name}_low", f"{name}_high"), texts, strict=True))
+
+
+def _tested(name: str, contrast: Contrast | None) -> dict[str, str]:
+    """Holm's p value, and how many more seeds would settle what is not settled."""
+    adjusted, more = (contrast.adjusted, contrast.more) if contrast else (None, None)
+    texts = ("" if adjusted is None else _number(adjusted), "" if more is None else str(more))
+    return dict(zip((name + end for end in _TESTED), texts, strict=True))
 
 
 def _number(value: float) -> str:

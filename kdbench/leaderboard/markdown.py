@@ -6,15 +6,19 @@ from kdbench.leaderboard import words
 from kdbench.leaderboard.alone import section
 from kdbench.leaderboard.board import Board, Row, Table
 from kdbench.leaderboard.spec import BoardSpec
-from kdbench.leaderboard.text import MISSING, figures, markdown, span, spread
+from kdbench.leaderboard.text import MISSING, figures, fixed, markdown, span, spread
+from kdbench.statistics import Contrast, Standing
 
 _HOW = (
     'Mean ± half-width of the 95 % t interval over n seeds; "identical" where all seeds gave the '
-    "same value. Gains are differences of accuracy in points, paired by seed. Agreement, "
-    "KL(teacher‖student) and ECE are measured on the same split as accuracy. Step and images/s are "
-    "of training, latency (batch 1) and throughput (batch 256) of the deployed student; overhead "
-    "is relative to the first baseline, with its 95 % interval. Baselines are bold. A method that "
-    "holds out a quiz split trains on fewer rows and is compared with baselines on those rows."
+    "same value. Gains are differences of accuracy in points, paired by seed; a gain in bold is "
+    "told from 0 by a paired t test at the 5 % level of its whole column (Holm). Rank: by "
+    "accuracy, in 95 % of resamples of the seeds; methods of the same group (letter) are not told "
+    "apart. Agreement, KL(teacher‖student) and ECE are measured on the same split as accuracy. "
+    "Step and images/s are of training, latency (batch 1) and throughput (batch 256) of the "
+    "deployed student; overhead is relative to the first baseline, with its 95 % interval. "
+    "Baselines are bold. A method that holds out a quiz split trains on fewer rows and is "
+    "compared with baselines on those rows."
 )
 
 _CPU = "CPU overhead is the same ratio in processor time, which others hardly move."
@@ -42,6 +46,7 @@ def render(board: Board) -> str:
         told = [_CPU] if any(map(_computed, rows)) else []
         told += [_SHARED] if any(map(_read, rows)) else []
         blocks.append(" ".join([_HOW, *told]))
+    blocks += _across(board)
     for table in board.tables:
         blocks += _table(table, spec, "##")
     if not board.tables:
@@ -57,6 +62,56 @@ def render(board: Board) -> str:
             blocks += _table(table, spec, "###")
     blocks += section(board.speeds)
     return "\n\n".join(blocks) + "\n"
+
+
+def _across(board: Board) -> list[str]:
+    """Methods over all tables."""
+    if not board.across:
+        return []
+    first, parts = board.spec.baselines[0], [t for t in board.tables if t.part == "defaults"]
+    over = f"Mean gain over {markdown(first)}"
+    whole = [(one, one.standing) for one in board.across if one.standing]
+    lettered = any(standing.letters for _, standing in whole)
+    rows = [
+        {
+            "Method": f"**{markdown(one.name)}**" if one.baseline else markdown(one.name),
+            over: _interval(standing),
+            **_place(standing, lettered=lettered),
+        }
+        for one, standing in whole
+    ]
+    blocks = [f"## Over {len(parts)} pairs", words.across(len(parts))]
+    if rows:
+        align = ["left", *["right"] * (len(rows[0]) - 1)]
+        grid = [[*row.values()] for row in rows]
+        blocks.append(
+            tabulate(grid, [*rows[0]], tablefmt="pipe", disable_numparse=True, colalign=align)
+        )
+    if holes := [one for one in board.across if not one.standing]:
+        blocks.append("Not in every table, and so not ranked:")
+        blocks.append(
+            "\n".join(f"- {markdown(one.name)}: not in {_those(one.missing)}." for one in holes)
+        )
+    return blocks
+
+
+def _those(headings: tuple[str, ...]) -> str:
+    return "; ".join(map(markdown, headings))
+
+
+def _interval(standing: Standing) -> str:
+    text = fixed(100 * standing.mean, 2, sign=True)
+    if standing.low is None or standing.high is None:
+        return text
+    low, high = (fixed(100 * end, 2, sign=True) for end in (standing.low, standing.high))
+    return f"{text} [{low}, {high}]"
+
+
+def _place(standing: Standing | None, *, lettered: bool) -> dict[str, str]:
+    """Rank, and group where the table has any."""
+    first, last = (standing and standing.rank) or (0, 0)
+    rank = f"{first} to {last}" if last > first else str(first or MISSING)
+    return {"Rank": rank} | ({"Group": standing.letters if standing else ""} if lettered else {})
 
 
 def _table(table: Table, spec: BoardSpec, level: str) -> list[str]:
@@ -82,6 +137,8 @@ def _table(table: Table, spec: BoardSpec, level: str) -> list[str]:
         blocks.append(
             tabulate(grid, [*cells[0]], tablefmt="pipe", disable_numparse=True, colalign=align)
         )
+    if told := words.undecided(table, spec):
+        blocks.append("\n".join(f"- {markdown(line, 1000)}" for line in told))
     notes = [
         f"- {markdown(row.name)}: {markdown(row.note, 2000)}" for row in table.rows if row.note
     ]
@@ -114,12 +171,12 @@ def _cells(row: Row, table: Table, spec: BoardSpec) -> dict[str, str]:
     metrics, cost = row.metrics, row.expense
     mark = f" {_letter(cost.hardware)}" if len(table.hardware) > 1 and cost else ""
     gains = {
-        f"Gain over {markdown(text)}": spread(row.gains.get(text), 2, scale=100, sign=True)
-        for text in spec.baselines
+        f"Gain over {markdown(text)}": _gain(row.contrasts.get(text)) for text in spec.baselines
     }
     cells = {
         "Method": f"**{markdown(row.name)}**" if row.baseline else markdown(row.name),
         "Accuracy %": spread(metrics.get("accuracy"), 2, scale=100),
+        **_place(row.standing, lettered=any(map(_lettered, table.rows))),
         **gains,
         "Agreement %": spread(metrics.get("agreement"), 2, scale=100),
         "KL": spread(metrics.get("kl"), 4),
@@ -141,6 +198,15 @@ def _cells(row: Row, table: Table, spec: BoardSpec) -> dict[str, str]:
         "n": str(len(row.seeds)),
         "Settings": markdown(row.settings),
     }
+
+
+def _gain(contrast: Contrast | None) -> str:
+    text = spread(contrast.difference if contrast else None, 2, scale=100, sign=True)
+    return f"**{text}**" if contrast and contrast.differs else text
+
+
+def _lettered(row: Row) -> bool:
+    return row.standing is not None and bool(row.standing.letters)
 
 
 def _computed(row: Row) -> bool:

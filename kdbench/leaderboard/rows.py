@@ -53,6 +53,7 @@ def row(
         name=name, question=cell.question, baseline=role, rows=cell.rows, settings=cell.settings,
         seeds=tuple(seeds), values=values,
         metrics={key: mean(list(by_seed.values())) for key, by_seed in values.items()}, gains=gains,
+        contrasts={}, standing=None,
         gap_closed=_gap_closed(records, gains.get(spec.baselines[0])) if spec.baselines else None,
         expense=expenses.expense(records, classes[0]) if timed else None,
         cpu_ms=cpu_ms, cpu_overhead=cpu_overhead,

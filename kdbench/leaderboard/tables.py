@@ -2,13 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
-from kdbench.leaderboard.board import Board, Gap, Table
+from kdbench.leaderboard.across import across
+from kdbench.leaderboard.board import Board, Gap, Row, Table
 from kdbench.leaderboard.cells import Cell, select
 from kdbench.leaderboard.parts import Share, baselines, shares
 from kdbench.leaderboard.rows import row
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.record import Record, SpeedRecord
+from kdbench.statistics import contrasts, standings
 
 
 def build(
@@ -41,6 +44,7 @@ def build(
         spec=spec,
         tables=full,
         partial=tuple(table for table in tables if not table.question.full),
+        across=across(full, spec),
         absent=tuple(place for place in spec.wanted if place not in have),
         speeds=tuple(speeds),
     )
@@ -74,6 +78,7 @@ def _table(key: str, share: Share, spec: BoardSpec) -> Table:
             if other in complete
         }
         rows.append(row(names[cell], roles.get(cell, ""), cell, seeds, theirs, hardware, spec))
+    rows = _judged(rows, spec)
     rows.sort(
         key=lambda row: (
             -row.metrics["accuracy"].mean if "accuracy" in row.metrics else 1.0,
@@ -105,6 +110,24 @@ def _table(key: str, share: Share, spec: BoardSpec) -> Table:
         gaps=tuple(sorted(gaps, key=lambda gap: gap.name)), seeds=seeds,
         teachers=tuple(teachers.values()), hardware=hardware, remarks=tuple(sorted(remarks)),
     )  # fmt: skip
+
+
+def _judged(rows: Sequence[Row], spec: BoardSpec) -> list[Row]:
+    """The rows, judged together: their gains over each baseline, and where they stand."""
+    judged = {
+        text: contrasts({row.name: row.gains[text] for row in rows if text in row.gains})
+        for text in spec.baselines
+    }
+    measured = {row.name: {"": row.values["accuracy"]} for row in rows if "accuracy" in row.values}
+    stand = standings(measured)
+    return [
+        replace(
+            row,
+            contrasts={text: judged[text][row.name] for text in row.gains},
+            standing=stand.get(row.name),
+        )
+        for row in rows
+    ]
 
 
 def _gap(name: str, cell: Cell, seeds: Sequence[int]) -> Gap:

@@ -1,9 +1,10 @@
 """Protocols, teachers and conditions in words, for captions."""
 
 from kdbench.leaderboard.board import Board, Gap, Table
+from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.text import figures, fixed
 from kdbench.record import Question, TrainingProtocol
-from kdbench.statistics import mean
+from kdbench.statistics import LEAST_CELLS, MOST_SEEDS, Contrast, mean
 
 
 def training(protocol: TrainingProtocol) -> str:
@@ -80,6 +81,42 @@ def disturbed(table: Table) -> str:
     most = max(counts)
     left = f"up to {most} round{'s' * (most != 1)} of a method"
     return f"Times: {left} left out because others used the machine."
+
+
+def across(cells: int) -> str:
+    """What a mean over so many tables holds for."""
+    held = "these pairs and pairs like them" if cells >= LEAST_CELLS else "these pairs alone"
+    return (
+        "Points of accuracy, the mean of the tables' means, with its 95 % interval by bootstrap; "
+        f"it holds for {held}. Rank: in 95 % of the resamples. Methods of the same group (letter) "
+        "are not told apart. Of each method the settings by default."
+    )
+
+
+def undecided(table: Table, spec: BoardSpec) -> list[str]:
+    """What is not told from each baseline, and how many more seeds would tell; a line each."""
+    lines = []
+    for text in spec.baselines:
+        open_ones = [
+            (row.name, row.contrasts[text])
+            for row in table.rows
+            if text in row.contrasts and not row.contrasts[text].differs
+        ]
+        if open_ones:
+            told = ", ".join(f"{name} ({_more(one)})" for name, one in open_ones)
+            lines.append(
+                f"Not told from {text}, and how many more seeds would tell, if the difference is "
+                f"as it is seen now, in 4 of 5 cases: {told}."
+            )
+    return lines
+
+
+def _more(one: Contrast) -> str:
+    if one.more is not None:
+        return str(one.more)
+    if one.p is None:
+        return "identical" if one.difference.identical else "unknown from one seed"
+    return f"over {MOST_SEEDS - one.difference.n:,}"
 
 
 def gap(one: Gap) -> list[tuple[str, str]]:

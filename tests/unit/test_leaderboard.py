@@ -24,6 +24,7 @@ from kdbench.record import (
     TeacherProtocol,
     TrainingProtocol,
 )
+from kdbench.statistics import contrasts
 
 ACCURACY = {"scratch": (0.80, 0.82, 0.81), "kd": (0.84, 0.85, 0.86), "dkd": (0.83, 0.86, 0.85)}
 SPEC = BoardSpec(suite="toy", title="Toy", baselines=("scratch", "kd"))
@@ -112,14 +113,35 @@ def test_rows_are_sorted_by_accuracy_with_means_t_intervals_and_paired_gains():
     assert set(named(table)["scratch"].gains) == {"kd"}
 
 
+def test_gains_over_a_baseline_are_judged_together_and_what_is_open_is_named():
+    board = build(records(), SPEC)
+    rows = named(only(board))
+    family = {name: row.gains["scratch"] for name, row in rows.items() if "scratch" in row.gains}
+    assert {name: rows[name].contrasts["scratch"] for name in family} == contrasts(family)
+    kd, dkd = rows["kd"].contrasts["scratch"], rows["dkd"].contrasts["scratch"]
+    assert kd.differs or dkd.differs
+    text, flat = board.markdown(), " ".join(board.markdown().split())
+    for name, row in rows.items():
+        for baseline, one in row.contrasts.items():
+            shown = f"{100 * one.difference.mean:+.2f} ± {100 * one.difference.half:.2f}"
+            assert (f"**{shown}**" in text) == one.differs
+            told = f"Not told from {baseline}," in flat and f"{name} ({one.more})" in flat
+            assert told == (not one.differs)
+    line = next(csv.DictReader(io.StringIO(board.csv())))
+    assert float(line["gain_over_scratch_p_holm"]) == pytest.approx(kd.adjusted)
+    data = json.loads(board.json())["tables"][0]["rows"][0]["gains"]["scratch"]
+    assert (data["p"], data["p_holm"]) == pytest.approx((kd.p, kd.adjusted))
+    assert (data["differs"], data["more_seeds"]) == (kd.differs, kd.more)
+
+
 def test_markdown_says_percent_points_and_intervals():
     text = build(records(), SPEC).markdown()
     row = next(line for line in text.splitlines() if line.startswith("| dkd"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == [
-        "dkd", "84.67 ± 3.79", "+3.67 ± 1.43", "-0.33 ± 2.87", "90.00 (identical)",
-        "0.1250 (identical)", "0.0500 (identical)", "12.3", "1.20 (identical)", "2,600", "0.512",
-        "9,877", "19,770", "3", "paper",
+        "dkd", "84.67 ± 3.79", "1 to 2", "a", "**+3.67 ± 1.43**", "-0.33 ± 2.87",
+        "90.00 (identical)", "0.1250 (identical)", "0.0500 (identical)", "12.3",
+        "1.20 (identical)", "2,600", "0.512", "9,877", "19,770", "3", "paper",
     ]  # fmt: skip
     assert "| **kd** " in text and "| **scratch** " in text
     assert (
@@ -575,7 +597,8 @@ def test_what_is_tuned_per_pair_has_a_table_of_its_own_with_the_same_baselines()
     assert [row.name for row in tuned.rows] == ["dkd[beta=2.0]", "kd", "scratch"]
     gains = [0.90 - 0.84, 0.91 - 0.85, 0.92 - 0.86]
     assert named(tuned)["dkd[beta=2.0]"].gains["kd"].mean == pytest.approx(sum(gains) / 3)
-    assert named(tuned)["kd"] == named(defaults)["kd"]
+    there, here = named(defaults)["kd"], named(tuned)["kd"]
+    assert (here.metrics, here.gains) == (there.metrics, there.gains)
     alone = only(build([one for one in with_defaults() if one.settings == "paper"], SPEC))
     assert alone.rows == defaults.rows and alone.gaps == defaults.gaps
     assert alone.heading == "digits: resnet8 teaches resnet8[width=0.5]"

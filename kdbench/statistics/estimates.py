@@ -1,8 +1,4 @@
-"""Means, paired differences and ratios with 95 % intervals, from a few seeds; no torch.
-
-Every function is independent of the order of its input. What n values cannot support is None, never
-a number: one value has no interval, and a median has none below six values.
-"""
+"""Means, paired differences and ratios with 95 % intervals, from a few seeds."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
