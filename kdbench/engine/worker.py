@@ -144,13 +144,10 @@ class Worker:
         self.asked: tuple[str, ...] = ()  # keys of the teacher of its last cohort
 
     def give(self, task: object, *payload: object) -> None:
-        """Hand over a task; `task` is the caller's, `payload` what the worker needs.
-
-        If the process is dead, that is told when its answer is read.
-        """
+        """Hand over a task; `task` is the caller's, `payload` what the worker needs."""
         self.task = task
         self.crumb[:] = [-1, -1, time.monotonic()]
-        with suppress(OSError):
+        with suppress(OSError):  # of a dead process: told when its answer is read
             self.pipe.send(payload)
 
     @property
