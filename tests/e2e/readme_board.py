@@ -8,9 +8,11 @@ BEGIN, END = "<!-- board:digits -->\n", "<!-- /board -->"
 
 
 def excerpt(board: str) -> str:
-    """A few columns of every table of a board's Markdown, under its heading."""
+    """A few columns of every pair's table in a board's Markdown, under its heading."""
     parts = []
     for section in board.split("\n## ")[1:]:
+        if "Teacher: accuracy " not in section:  # over all pairs
+            continue
         rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
         names = [cell.strip() for cell in rows[0]]
         places = [names.index(column) for column in COLUMNS]
