@@ -6,7 +6,7 @@ from kdbench.leaderboard import words
 from kdbench.leaderboard.alone import section
 from kdbench.leaderboard.board import Board, Row, Table
 from kdbench.leaderboard.spec import BoardSpec
-from kdbench.leaderboard.text import MISSING, figures, fixed, markdown, span, spread
+from kdbench.leaderboard.text import IDENTICAL, MISSING, figures, fixed, markdown, span, spread
 from kdbench.statistics import Contrast, Standing
 
 _HOW = (
@@ -103,6 +103,8 @@ def _interval(standing: Standing) -> str:
     text = fixed(100 * standing.mean, 2, sign=True)
     if standing.low is None or standing.high is None:
         return text
+    if standing.low == standing.high:
+        return text + IDENTICAL
     low, high = (fixed(100 * end, 2, sign=True) for end in (standing.low, standing.high))
     return f"{text} [{low}, {high}]"
 
