@@ -45,6 +45,12 @@ class Loop(Protocol):
     def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
         """Student (with a graph) and teacher (without one) on `batch`."""
 
+    def ask_student(self, batch: Batch) -> Outputs:
+        """The student alone."""
+
+    def ask_teacher(self, batch: Batch) -> Outputs:
+        """The teacher alone."""
+
     def gradients(self, losses: Losses, *, keep_graph: bool = False) -> Sequence[Tensor | None]:
         """Gradients of the summed losses, one for each weight of student and state.
 

@@ -91,9 +91,10 @@ def judged(
 
 
 def _differing(old: "Record", new: "Record") -> str:
-    names = ("torch", "timm", "device", "capability", "threads", "platform")
+    names = set(type(old.environment).model_fields) - {"python", "kdbench"}
     pairs = [
-        (name, getattr(old.environment, name), getattr(new.environment, name)) for name in names
+        (name, getattr(old.environment, name), getattr(new.environment, name))
+        for name in sorted(names)
     ]
     return ", ".join(f"{name} {was} -> {now}" for name, was, now in pairs if was != now)
 

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from kdbench.api import Outputs
 from kdbench.errors import ContractError
 
+_PIXELS = 2**17
+"""Of the images that a CPU is asked about at a time: 128 of CIFAR's, whose maps fit its caches."""
+
 
 class Sweep(NamedTuple):
     """A network's logits and pooled features (None if it gives none) on a split, float32, CPU."""
@@ -25,7 +28,7 @@ def sweep(
     network: nn.Module,
     images: UInt8[Tensor, "rows channels height width"],
     *,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Sweep:
     """Logits and pooled features on all rows, in order, in eval mode and without a graph.
@@ -34,6 +37,7 @@ def sweep(
         network: Takes images in [0, 1], gives `Outputs` or bare logits; lies on `device`. Modes are
             restored.
         images: Pixels, uint8.
+        batch_size: Images at a time; None for what is fastest.
 
     Raises:
         ContractError: The network gives anything else, or logits that are not finite.
@@ -41,6 +45,7 @@ def sweep(
     if images.dtype != torch.uint8 or not len(images):
         raise ValueError("images are uint8 and at least one")
     logits, pooled = [], []
+    batch_size = batch_size or _at_a_time(images, torch.device(device))
     with _evaluating(network):
         for first in range(0, len(images), batch_size):
             part = images[first : first + batch_size]
@@ -59,6 +64,10 @@ def sweep(
             f"{type(network).__name__} gave logits that are not finite", "NaN or overflow"
         )
     return Sweep(kept, torch.cat(pooled) if pooled else None)
+
+
+def _at_a_time(images: Tensor, device: torch.device) -> int:
+    return 1000 if device.type != "cpu" else min(1000, max(32, _PIXELS // images[0, 0].numel()))
 
 
 class Speed(NamedTuple):

@@ -57,8 +57,11 @@ class Environment(Frozen):
 
     @property
     def group(self) -> str:
-        """Fingerprint of what decides bits: equal groups give equal weights."""
-        free = {"python", "kdbench", "device_name"}
+        """Fingerprint of what decides bits: equal groups give equal weights.
+
+        The device's name decides too: of one instruction set, processors of two makers differ.
+        """
+        free = {"python", "kdbench"}
         return fingerprint(self.model_dump(exclude=free))
 
     @property

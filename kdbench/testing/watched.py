@@ -15,7 +15,6 @@ class Watched:
 
     Attributes:
         batch: What the step is called with.
-        heard: What student and teacher said last, or None.
         losses: All terms whose gradients were asked for, with their graph.
         found: Gradients of student and state, a row for every time they were asked for.
         returned: What the step gave.
@@ -30,7 +29,8 @@ class Watched:
     ) -> None:
         self._runner, self._outputs, self._teacher = runner, outputs, teacher
         self.batch = batch
-        self.heard: tuple[Outputs, Outputs] | None = None
+        self._said: Outputs | None = None
+        self._taught: Outputs | None = None
         self.losses: dict[str, Tensor] = {}
         self.found: list[Sequence[Tensor | None]] = []
         self.returned: Losses = {}
@@ -39,15 +39,29 @@ class Watched:
         return getattr(self._runner, name)
 
     @property
+    def heard(self) -> tuple[Outputs, Outputs] | None:
+        """What student and teacher said last, or None."""
+        return (self._said, self._taught) if self._said and self._taught else None
+
+    @property
     def total(self) -> Tensor:
         """The sum of all terms."""
         return total_loss(self.losses)
 
     def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
         """As the loop's, but for the changes that were asked for."""
-        student, teacher = self._runner.forward(batch)
-        self.heard = self._outputs(student), self._teacher(teacher)
-        return self.heard
+        teacher = self.ask_teacher(batch)
+        return self.ask_student(batch), teacher
+
+    def ask_student(self, batch: Batch) -> Outputs:
+        """As the loop's, but for the changes that were asked for."""
+        self._said = self._outputs(self._runner.ask_student(batch))
+        return self._said
+
+    def ask_teacher(self, batch: Batch) -> Outputs:
+        """As the loop's, but for the changes that were asked for."""
+        self._taught = self._teacher(self._runner.ask_teacher(batch))
+        return self._taught
 
     def gradients(self, losses: Losses, *, keep_graph: bool = False) -> Sequence[Tensor | None]:
         """As the loop's; the graph is kept."""

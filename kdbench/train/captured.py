@@ -212,7 +212,7 @@ class Captured:
             return still, None  # it answers within the recording
         whose = runner.stages[batch.stage].anchor, runner.needs
         with runner.clock.phase("teacher"):
-            said = runner.taught(batch)
+            said = runner.ask_teacher(batch)
         return still, said.map(lambda tensor: hold((*whose, next(places)), tensor))
 
     def _step(self, batch: Batch, said: Outputs | None, capturing: bool) -> None:

@@ -91,7 +91,7 @@ def compile_student(runner: Runner, views: Views) -> None:
                 runner.done = runner.ends[stage - 1] if stage else 0
                 picked = views.order(0)[:rows]
                 batch = make_batch(views, picked, views.batch(picked, 0), 0.0)
-                said = runner.heard(batch).logits.sum()
+                said = runner.ask_student(batch).logits.sum()
                 if said.requires_grad:
                     torch.autograd.grad(said, runner.student_weights, allow_unused=True)
     saved.restore()

@@ -94,9 +94,8 @@ class Runner:
 
     def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
         """Student (with a graph) and teacher (without one) on `batch`."""
-        with self.clock.phase("teacher"):
-            teacher = self.taught(batch)
-        return self.heard(batch), teacher
+        teacher = self.ask_teacher(batch)
+        return self.ask_student(batch), teacher
 
     def gradients(self, losses: Losses, *, keep_graph: bool = False) -> Sequence[Tensor | None]:
         """Gradients of the summed losses, one for each weight of student and state."""
@@ -204,13 +203,17 @@ class Runner:
                 raise Diverged(f"the term {name!r} is {value} before step {self.done}")
         return found
 
-    def heard(self, batch: Batch) -> Outputs:
-        """What the student says of a batch, with a graph where it is trained."""
+    def ask_student(self, batch: Batch) -> Outputs:
+        """What the student says of `batch`, with a graph where it is trained."""
         with self.clock.phase("student"), torch.set_grad_enabled(not self._bystander):
             return self._said(self.listen, batch)
 
-    def taught(self, batch: Batch) -> Outputs:
-        """What the teacher says of a batch."""
+    def ask_teacher(self, batch: Batch) -> Outputs:
+        """What the teacher says of `batch`, without a graph."""
+        with self.clock.phase("teacher"):
+            return self._taught(batch)
+
+    def _taught(self, batch: Batch) -> Outputs:
         if self.needs.teacher == "none":
             empty = batch.inputs.new_zeros((len(batch.inputs), 0))
             return Outputs(logits=empty, pooled=empty)

@@ -46,10 +46,22 @@ class Still:
 
     def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
         """Student and teacher on the buffers."""
+        teacher = self.ask_teacher(batch)
+        return self.ask_student(batch), teacher
+
+    def ask_student(self, batch: Batch) -> Outputs:
+        """The student on the buffers."""
+        self._check(batch)
+        return self._runner.ask_student(batch)
+
+    def ask_teacher(self, batch: Batch) -> Outputs:
+        """The teacher on the buffers."""
+        self._check(batch)
+        return self._said or self._runner.ask_teacher(batch)
+
+    def _check(self, batch: Batch) -> None:
         if batch.inputs is not self._batch.inputs:
             self.__getattr__("another batch")
-        teacher = self._said or self._runner.taught(batch)
-        return self._runner.heard(batch), teacher
 
     def gradients(self, losses: Losses, *, keep_graph: bool = False) -> Sequence[Tensor | None]:
         """As the loop's."""

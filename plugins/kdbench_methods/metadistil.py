@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, final
 
@@ -42,10 +43,15 @@ class Lesson(NamedTuple):
     pilot: Weights
 
 
+def same_masks(images: Tensor) -> AbstractContextManager[None]:
+    """Leaves torch's random state as it is, so that the next pass draws the same dropout masks."""
+    return torch.random.fork_rng([images.device] if images.is_cuda else [])
+
+
 def answer(network: nn.Module, weights: Weights, images: Tensor) -> Tensor:
     """The network's logits, had it these weights; its buffers and torch's random state stay."""
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    with torch.random.fork_rng([images.device] if images.is_cuda else []):
+    with same_masks(images):
         logits: Tensor = functional_call(network, weights | buffers, (images,)).logits
     return logits
 
@@ -54,6 +60,7 @@ def meta_gradient(
     student: nn.Module,
     teacher: nn.Module,
     images: Tensor,
+    ours: Tensor,
     objective: Callable[[Tensor, Tensor], Tensor],
     quiz_loss: Callable[[Weights], Tensor],
     pilot_rate: float,
@@ -69,18 +76,17 @@ def meta_gradient(
         student: In the mode it trains in.
         teacher: In evaluation mode; every weight gets a gradient, None where it has no part.
         images: Rows of the virtual step.
+        ours: The student's logits on them, whose graph is kept for the student's real step.
         objective: The student's loss L from the logits of student and teacher; differentiable
             twice.
         quiz_loss: Loss Q of a student with the given weights.
         pilot_rate: Size of the virtual step, one of plain gradient descent.
     """
-    old, taught = (
-        {n: w.detach().requires_grad_() for n, w in net.named_parameters()}
-        for net in (student, teacher)
-    )
+    old: Weights = dict(student.named_parameters())
+    taught = {name: w.detach().requires_grad_() for name, w in teacher.named_parameters()}
     with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
-        ours, theirs = answer(student, old, images), answer(teacher, taught, images)
-        slopes = _slopes(objective(ours, theirs.detach()), old)
+        theirs = answer(teacher, taught, images)
+        slopes = _slopes(objective(ours, theirs.detach()), old, keep_graph=True)
         pilot = {
             name: (weight - pilot_rate * slopes[name]).detach().requires_grad_()
             for name, weight in old.items()
@@ -104,15 +110,12 @@ def meta_gradient(
     )
 
 
-def _slopes(loss: Tensor, weights: Weights) -> Weights:
+def _slopes(loss: Tensor, weights: Weights, *, keep_graph: bool = False) -> Weights:
     """Gradient of the loss for each weight, 0 where a weight has no part."""
-    return dict(
-        zip(
-            weights,
-            torch.autograd.grad(loss, tuple(weights.values()), materialize_grads=True),
-            strict=True,
-        )
+    found = torch.autograd.grad(
+        loss, tuple(weights.values()), retain_graph=keep_graph, materialize_grads=True
     )
+    return dict(zip(weights, found, strict=True))
 
 
 @final
@@ -183,6 +186,8 @@ class MetaDistil(Method):
 
     def step(self, loop: Loop, batch: Batch, state: Tensor) -> Losses:
         rate = self.pilot_rate * loop.decay
+        with same_masks(batch.inputs):
+            student = loop.ask_student(batch)
         if loop.progress >= self.teacher_start and rate > 0:
             quiz = loop.quiz_batch()
 
@@ -195,12 +200,12 @@ class MetaDistil(Method):
                 )
 
             lesson = meta_gradient(
-                loop.student, loop.teacher, batch.inputs, objective, quiz_loss, rate
-            )
+                loop.student, loop.teacher, batch.inputs, student.logits, objective, quiz_loss,
+                rate,
+            )  # fmt: skip
             began = float(state.clamp_(min=loop.decay))
             loop.teacher_update(lesson.gradients, self.teacher_rate * loop.decay / began)
-        student, teacher = loop.forward(batch)
-        return loop.descend(self.loss(student, teacher, batch, state))
+        return loop.descend(self.loss(student, loop.ask_teacher(batch), batch, state))
 
 
 @hookimpl

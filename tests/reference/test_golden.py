@@ -60,8 +60,14 @@ class PlainLoop:
     def __init__(self, student: nn.Module, teacher: nn.Module, quiz: Batch, rate: float) -> None:
         self.student, self.teacher, self.quiz, self.rate = student, teacher, quiz, rate
 
+    def ask_student(self, batch: Batch) -> Outputs:
+        return self.student(batch.inputs)
+
+    def ask_teacher(self, batch: Batch) -> Outputs:
+        return self.teacher(batch.inputs).detach()
+
     def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
-        return self.student(batch.inputs), self.teacher(batch.inputs).detach()
+        return self.ask_student(batch), self.ask_teacher(batch)
 
     def descend(self, losses: Losses) -> Losses:
         weights = list(self.student.parameters())
@@ -132,7 +138,8 @@ def test_metadistil_meta_gradient_and_pilot(
         judge = quiz_loss
         for later in reversed(batches[i + 1 :]):
             judge = after(later, judge)
-        lesson = meta_gradient(student, teacher, data.inputs, objective(data), judge, rate)
+        ours = student(data.inputs).logits
+        lesson = meta_gradient(student, teacher, data.inputs, ours, objective(data), judge, rate)
         gradients = [total + part for total, part in zip(gradients, lesson.gradients, strict=True)]
         student.load_state_dict(lesson.pilot)
 

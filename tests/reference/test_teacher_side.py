@@ -52,8 +52,14 @@ class Loop:
         self.weights = list(student.parameters())
         self.optimizer: torch.optim.Optimizer = torch.optim.SGD(self.weights, 0.1)
 
+    def ask_student(self, batch: Batch) -> Outputs:
+        return self.student(batch.inputs)
+
+    def ask_teacher(self, batch: Batch) -> Outputs:
+        return self.teacher(batch.inputs).detach()
+
     def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
-        return self.student(batch.inputs), self.teacher(batch.inputs).detach()
+        return self.ask_student(batch), self.ask_teacher(batch)
 
     def gradients(self, losses: Losses, *, keep_graph: bool = False) -> Sequence[Tensor | None]:
         return torch.autograd.grad(

@@ -116,8 +116,14 @@ class FakeLoop:
             method.step(self, batch(8, 5, seed=step, dtype=torch.float64), state)
         return self
 
+    def ask_student(self, batch: Batch) -> Outputs:
+        return self.student(batch.inputs)
+
+    def ask_teacher(self, batch: Batch) -> Outputs:
+        return self.teacher(batch.inputs).detach()
+
     def forward(self, batch: Batch) -> tuple[Outputs, Outputs]:
-        return self.student(batch.inputs), self.teacher(batch.inputs).detach()
+        return self.ask_student(batch), self.ask_teacher(batch)
 
     def gradients(self, losses: Losses) -> Sequence[Tensor | None]:
         return torch.autograd.grad(
@@ -433,7 +439,10 @@ def lesson_of(student: nn.Module, teacher: nn.Module, pilot_rate: float = 0.5) -
     def quiz_loss(weights: dict[str, Tensor]) -> Tensor:
         return F.cross_entropy(metadistil.answer(student, weights, quiz.inputs), quiz.target)
 
-    return metadistil.meta_gradient(student, teacher, data.inputs, objective, quiz_loss, pilot_rate)
+    ours = metadistil.answer(student, dict(student.named_parameters()), data.inputs)
+    return metadistil.meta_gradient(
+        student, teacher, data.inputs, ours, objective, quiz_loss, pilot_rate
+    )
 
 
 @pytest.mark.parametrize("between", sorted(BETWEEN))

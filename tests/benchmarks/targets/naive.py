@@ -16,6 +16,7 @@ def lesson(
     student: nn.Module,
     teacher: nn.Module,
     images: Tensor,
+    _: Tensor,
     objective: Callable[[Tensor, Tensor], Tensor],
     quiz_loss: Callable[[Weights], Tensor],
     pilot_rate: float,
