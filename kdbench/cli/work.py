@@ -9,6 +9,7 @@ from kdbench import engine, plan
 from kdbench.cli.outcome import Outcome, outcomes
 from kdbench.errors import DataError, KDBenchError, UsageError
 from kdbench.leaderboard import (
+    About,
     Board,
     BoardSpec,
     build,
@@ -19,7 +20,7 @@ from kdbench.leaderboard import (
     write_spec,
 )
 from kdbench.record import Pair, Record, Spec
-from kdbench.registry import data_dir
+from kdbench.registry import Registry, data_dir
 from kdbench.suite import Suite
 
 if TYPE_CHECKING:
@@ -151,8 +152,28 @@ def expected(selection: "Selection") -> tuple[BoardSpec, list[str]]:
         seeds=tuple(sorted(seeds)),
         by_pair=_tuned(whole),
         notes={name: settings.note for name, settings in whole.methods.items() if settings.note},
+        described=_described(whole, registry),
     )
     return spec, absent
+
+
+def _described(suite: Suite, registry: Registry) -> dict[str, About]:
+    """What the plugins say of all methods that the suite or its baselines name."""
+    asked = (Spec.parse(text) for text in (*suite.axes.methods, *suite.scoring.baselines))
+    entries = {
+        member.name: registry.entry("method", member.name)
+        for spec in asked
+        for member in spec.members
+    }
+    fields = set(About.model_fields)
+    return {
+        name: About(
+            summary=entry.summary,
+            family=entry.family,
+            **{key: value for key, value in entry.paper.items() if key in fields},
+        )
+        for name, entry in sorted(entries.items())
+    }
 
 
 def _tuned(suite: Suite) -> dict[str, tuple[str, ...]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from kdbench.leaderboard.spec import BoardSpec
-from kdbench.record import Card, Deployed, Question, SpeedRecord
+from kdbench.record import Card, Deployed, Question, Record, SpeedRecord
 from kdbench.statistics import Contrast, Estimate, Standing
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Row:
 
     Attributes:
         name: As printed; unique in the table.
+        records: The trials, one a seed, in the order of `seeds`.
         baseline: Which of the spec's baselines it is, or "".
         values: Every metric of every seed; fidelity on the transfer set is named `transfer_...`.
         metrics: Their means with intervals.
@@ -74,6 +75,7 @@ class Row:
 
     name: str
     question: Question
+    records: tuple[Record, ...]
     baseline: str
     rows: int
     settings: str

@@ -50,8 +50,8 @@ def row(
     deployed = [record.deployed for record in records if record.deployed]
     whole = timed and len(deployed) == len(records)
     return Row(
-        name=name, question=cell.question, baseline=role, rows=cell.rows, settings=cell.settings,
-        seeds=tuple(seeds), values=values,
+        name=name, question=cell.question, records=tuple(records), baseline=role, rows=cell.rows,
+        settings=cell.settings, seeds=tuple(seeds), values=values,
         metrics={key: mean(list(by_seed.values())) for key, by_seed in values.items()}, gains=gains,
         contrasts={}, standing=None,
         gap_closed=_gap_closed(records, gains.get(spec.baselines[0])) if spec.baselines else None,

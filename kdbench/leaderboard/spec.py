@@ -3,6 +3,26 @@
 from kdbench.record import Frozen, Pair, Spec
 
 
+class About(Frozen):
+    """What a method's plugin says of it, for readers of a board without that plugin.
+
+    Attributes:
+        summary: A line.
+        family: See `kdbench.api.Method`; "" where none is named.
+        authors, title, year, venue, arxiv, doi: Of its paper, as `kdbench.api.Paper` has them;
+            without a title it names none.
+    """
+
+    summary: str = ""
+    family: str = ""
+    authors: str = ""
+    title: str = ""
+    year: int | None = None
+    venue: str = ""
+    arxiv: str = ""
+    doi: str = ""
+
+
 class BoardSpec(Frozen):
     """Title, baselines, and what ought to be there.
 
@@ -18,6 +38,7 @@ class BoardSpec(Frozen):
         by_pair: Methods with the options that they are tuned to, by pair; such rows are expected in
             a table of their own.
         notes: Explanations printed under the tables, by method or by row name.
+        described: Every method, members of sums too, by its name without options.
     """
 
     suite: str = ""
@@ -30,6 +51,7 @@ class BoardSpec(Frozen):
     seeds: tuple[int, ...] = ()
     by_pair: dict[str, tuple[str, ...]] = {}
     notes: dict[str, str] = {}
+    described: dict[str, About] = {}
 
     def note(self, name: str, method: str) -> str:
         """The explanation for this row, or nothing."""
