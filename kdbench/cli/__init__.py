@@ -13,6 +13,7 @@ from kdbench.cli import (
     board,
     checking,
     citing,
+    compare,
     data,
     new,
     planning,
@@ -24,6 +25,7 @@ from kdbench.cli import (
     weights,
 )
 from kdbench.cli.interruption import Terminated
+from kdbench.cli.output import clean
 from kdbench.errors import ExitCode, KDBenchError
 
 __all__ = ["app", "main"]
@@ -73,6 +75,7 @@ app.command("list", rich_help_panel="Look")(reading.list_)
 app.command("show", rich_help_panel="Look")(showing.show)
 app.command("cite", rich_help_panel="Look")(citing.cite)
 app.command("plugins", rich_help_panel="Look")(reading.plugins)
+app.command("compare", rich_help_panel="Look")(compare.compare)
 app.command("speed", rich_help_panel="Look")(speed.speed)
 app.add_typer(new.app, name="new", rich_help_panel="Extend")
 app.command("check", rich_help_panel="Extend")(checking.check)
@@ -109,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(what: str, why: str, then: str, code: int) -> int:
     """Print an error, a line each; its exit code."""
-    lines = [" ".join(line.split()) for line in (what, why, then) if line]
+    lines = [" ".join(clean(line).split()) for line in (what, why, then) if line]
     print("\n  ".join([f"error: {lines[0]}", *lines[1:]]), file=sys.stderr)
     return int(code)
 

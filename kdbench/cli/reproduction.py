@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdbench.cli.comparison import POINTS, Comparison, compare, judged
 from kdbench.cli.interruption import terminable
+from kdbench.cli.likeness import POINTS, Likeness, judged, liken
 from kdbench.cli.options import AsJson, NoPlugin, PluginsDir
 from kdbench.cli.output import json_out, say, table
 from kdbench.errors import KDBenchError, UsageError
@@ -67,7 +67,7 @@ def reproduce(
     place = nullcontext(str(store)) if store else tempfile.TemporaryDirectory()
     with terminable(), place as folder:
         new = rerun(made, Store(Path(folder)), lines, device or old.environment.device)
-    found = compare(old, new)
+    found = liken(old, new)
     verdict = judged(found, old, new, tolerance)
     if as_json:
         json_out(_json(found, old, new, verdict))
@@ -157,7 +157,7 @@ def rerun(made: "Plan", store: "Store", lines: "Lines", device: str) -> "Record"
 
 
 def _json(
-    found: Comparison, old: "Record", new: "Record", verdict: "str | KDBenchError"
+    found: Likeness, old: "Record", new: "Record", verdict: "str | KDBenchError"
 ) -> dict[str, Any]:
     return {
         "reproduced": isinstance(verdict, str),

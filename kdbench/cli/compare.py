@@ -1,0 +1,104 @@
+"""`kdbench compare`: what differs between two methods, stores or records, and how sure that is."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdbench.cli.options import AsJson
+from kdbench.cli.output import heading, json_out, say, table
+from kdbench.cli.selection import StoreDir
+from kdbench.errors import CheckFailed
+
+if TYPE_CHECKING:
+    from kdbench.leaderboard import Comparison
+    from kdbench.leaderboard.differences import Line
+    from kdbench.statistics import Estimate
+
+_SHOWN = 10
+_TITLES = {
+    "accuracy": "accuracy points", "agreement": "agreement points", "kl": "KL",
+    "time": "step time x", "cpu": "step CPU x",
+}  # fmt: skip
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A record, a store, or a method.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    where: Annotated[
+        str | None,
+        typer.Argument(metavar="[FOLDER|SUITE]", help="Of two methods: the store they are in."),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EXPR",
+            help="Exit code 6 if so of the mean over all pairs: 'accuracy < -0.3', 'time > 1.1'; "
+            "repeat.",
+        ),
+    ] = None,
+    store: StoreDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print paired differences, B less A: accuracy, fidelity and time, with 95 % intervals."""
+    from kdbench.cli.sides import compared
+    from kdbench.leaderboard.differences import limit
+
+    limits = [limit(text) for text in fail_if or ()]
+    found = compared(first, second, where, store)
+    wrong = found.broken(limits)
+    if as_json:
+        json_out(found.plain() | {"broken": wrong})
+    else:
+        _print(found)
+        for line in wrong:
+            say(f"broken: {line}")
+    if wrong:
+        many = f"{len(wrong)} limit{'s are' if len(wrong) > 1 else ' is'} broken"
+        raise CheckFailed(many, wrong[0], "limits are on the mean over all pairs")
+
+
+def _print(found: "Comparison") -> None:
+    heading(f"{found.second} less {found.first}")
+    several = len({line.place for line in found.lines}) > 1
+    lines = [*found.lines, *([found.overall] if several else [])]
+    fields = [f for f in _TITLES if any(f in line.differences for line in lines)]
+    rows = [[_where(line), str(line.trials), *(_cell(line, f) for f in fields)] for line in lines]
+    table(["", "trials", *(_TITLES[field] for field in fields)], rows)
+    say()
+    say("mean [95 % interval], n pairs of place and seed; accuracy and agreement in points,")
+    say(f"times as ratio to those of {found.first}")
+    if "time" not in fields:
+        say("no step time can be compared")
+    if found.differing:
+        say(f"what differs by design: {', '.join(found.differing)}")
+    say(f"{found.same} of {found.overall.trials} pairs of trials are the same to the bit")
+    for line in found.remarks:
+        say(line)
+    for line in found.unpaired[:_SHOWN]:
+        say(f"not compared: {line}")
+    if len(found.unpaired) > _SHOWN:
+        say(f"and {len(found.unpaired) - _SHOWN} more that are not compared; --json has them all")
+
+
+def _where(line: "Line") -> str:
+    return f"  {line.name}" if line.name else line.place
+
+
+def _cell(line: "Line", field: str) -> str:
+    from kdbench.leaderboard.differences import RATIOS
+
+    one = line.differences.get(field)
+    return "-" if one is None else f"{_told(one, field in RATIOS, 4 if field == 'kl' else 2)}"
+
+
+def _told(one: "Estimate", ratio: bool, digits: int) -> str:
+    from kdbench.leaderboard.text import fixed
+
+    def text(value: float) -> str:
+        return fixed(value, digits, sign=not ratio)
+
+    if one.identical:
+        return f"{text(one.mean)} identical, n {one.n}"
+    if one.low is None or one.high is None:
+        return f"{text(one.mean)}, n {one.n}"
+    return f"{text(one.mean)} [{text(one.low)}, {text(one.high)}], n {one.n}"
