@@ -15,10 +15,12 @@ from kdbench.cli import (
     citing,
     compare,
     data,
+    metrics,
     new,
     planning,
     reading,
     reproduction,
+    results,
     run,
     showing,
     speed,
@@ -70,6 +72,9 @@ app.command("plan", rich_help_panel="Run")(planning.plan)
 app.command("prepare", rich_help_panel="Run")(data.prepare)
 app.command("leaderboard", rich_help_panel="Run")(board.leaderboard)
 app.command("export", rich_help_panel="Run")(weights.export)
+app.command("export-results", rich_help_panel="Run")(results.export_results)
+app.command("import", rich_help_panel="Run")(results.import_)
+app.add_typer(metrics.app, name="metrics", rich_help_panel="Run")
 app.command("reproduce", rich_help_panel="Run")(reproduction.reproduce)
 app.command("list", rich_help_panel="Look")(reading.list_)
 app.command("show", rich_help_panel="Look")(showing.show)

@@ -16,6 +16,7 @@ from kdbench.leaderboard.cells import Cell, record_id, select
 from kdbench.leaderboard.differences import Comparison, compare
 from kdbench.leaderboard.folder import check, files, read, read_spec, unexplained, write, write_spec
 from kdbench.leaderboard.limit import Limit
+from kdbench.leaderboard.metrics import read_metrics, with_metrics
 from kdbench.leaderboard.pairing import of_method
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.speed import Figure, Step, name_of, read_speeds, steps, write_speed
@@ -24,8 +25,8 @@ from kdbench.leaderboard.tables import build
 __all__ = [
     "Board", "BoardSpec", "Cell", "Comparison", "Expense", "Figure", "Gap", "Limit", "Overall",
     "Row", "Step", "Table", "build", "check", "compare", "files", "name_of", "of_method", "read",
-    "read_spec", "read_speeds", "record_id", "select", "steps", "unexplained", "write",
-    "write_spec", "write_speed",
+    "read_metrics", "read_spec", "read_speeds", "record_id", "select", "steps", "unexplained",
+    "with_metrics", "write", "write_spec", "write_speed",
 ]  # fmt: skip
 
 

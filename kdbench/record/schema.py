@@ -86,12 +86,21 @@ class Card(Frozen):
 
     Attributes:
         quality: Metrics of `kdbench.measure`, as for a student.
+        logits: Content hash of what it says on that split, in the store's `artifacts`; "" in
+            records made before these were kept.
     """
 
     weights: str
     parameters: int
     multiply_adds: int
     quality: dict[str, float]
+    logits: str = ""
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Nothing is said of what older records did not say: they keep their bytes."""
+        found: dict[str, Any] = dump(self)
+        return {k: v for k, v in found.items() if v or k != "logits"}
 
 
 class Deployed(Frozen):

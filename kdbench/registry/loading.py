@@ -25,7 +25,10 @@ from kdbench.registry.syntax import reach
 __all__ = ["build", "load", "options"]
 
 # in run order
-_HOOKS = {"kdbench_models": "model", "kdbench_datasets": "dataset", "kdbench_methods": "method"}
+_HOOKS = {
+    "kdbench_models": "model", "kdbench_datasets": "dataset", "kdbench_methods": "method",
+    "kdbench_metrics": "metric",
+}  # fmt: skip
 _NAMES = {"model": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SCALARS = (bool, int, float, str)
@@ -159,6 +162,9 @@ def _check(kind: str, name: str, plugged: object, where: str) -> None:
                 "put @timm.models.register_model above its entry function",
             )
         return
+    if kind == "metric":
+        _check_metric(name, plugged, where)
+        return
     api = importlib.import_module("kdbench.api")
     expected = api.Method if kind == "method" else api.DataSet
     if not isinstance(plugged, expected):
@@ -179,6 +185,21 @@ def _check(kind: str, name: str, plugged: object, where: str) -> None:
             "it is shared by trials",
             "put @dataclass(frozen=True) above the class",
         )
+
+
+def _check_metric(name: str, plugged: object, where: str) -> None:
+    """Refuse what is no function of three values."""
+    takes = inspect.signature(plugged) if inspect.isfunction(plugged) else None
+    try:
+        if takes is None:
+            raise TypeError("it is no function")
+        takes.bind(None, None, None)
+    except TypeError as error:
+        raise PluginError(
+            f"{where} yields {plugged!r} for {name!r}",
+            f"a metric is a function of (logits, teacher, labels): {error}",
+            "yield such a function",
+        ) from None
 
 
 def options(plugged: object) -> dict[str, Any]:

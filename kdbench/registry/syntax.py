@@ -19,7 +19,10 @@ Memo: TypeAlias = MutableMapping[str, Any]
 
 _FUNCTIONAL = "kdbench.functional"
 _HOST = Path(__file__).parents[1]
-_HOOKS = {"kdbench_methods": "method", "kdbench_datasets": "dataset", "kdbench_models": "model"}
+_HOOKS = {
+    "kdbench_methods": "method", "kdbench_datasets": "dataset", "kdbench_models": "model",
+    "kdbench_metrics": "metric",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
