@@ -55,9 +55,10 @@ def _given(text: str) -> _Side | None:
         return _Side(text, _read(path))
     from kdbench import suite
     from kdbench.cli.board import folder_of
+    from kdbench.cli.selection import store_folder
 
     named = text in suite.names() or path.suffix == ".toml"
-    folder = folder_of(text, None) if named else Path("kdbench-runs") / text
+    folder = folder_of(text, None) if named else store_folder(text, None)
     if named or (folder / "records").is_dir():
         return _Side(text, _read(folder))
     return None

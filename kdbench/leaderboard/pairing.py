@@ -1,12 +1,13 @@
 """Trials of two sides that share all but what differs, and why the others have no partner."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from kdbench.errors import UsageError
 from kdbench.leaderboard.cells import Cell
+from kdbench.leaderboard.parts import unique_names
 from kdbench.leaderboard.text import plain
 from kdbench.record import Record, Spec, canonical, fingerprint
 
@@ -62,40 +63,45 @@ def pair(first: Sequence[Cell], second: Sequence[Cell], names: tuple[str, str]) 
     ours, theirs = (
         _by_key(side, differing, name) for side, name in zip((first, second), names, strict=True)
     )
+    places = _places(second) | _places(first)
+    called = _called(first) | _called(second)
     matched, reasons = list[Matched](), defaultdict[tuple[str, str], list[str]](list)
     for key in ours | theirs:
         one, other = ours.get(key), theirs.get(key)
         if one is None or other is None:
             alone, absent = (one, names[1]) if one else (other, names[0])
             assert alone is not None
-            reasons[_place(alone), f"no such trials in {absent}"].append(_label(alone))
+            why = f"no such trials in {absent}"
+            reasons[places[alone.table], why].append(called[alone])
             continue
-        name = (
-            _label(one)
-            if one.question.method == other.question.method
-            else f"{_label(one)} -> {_label(other)}"
-        )
-        for seed in sorted(one.seeds | other.seeds):
-            if seed in one.answers and seed in other.answers:
-                found = Matched(
-                    place=_place(one), name=name, seed=seed,
-                    first=one.answers[seed], second=other.answers[seed],
-                )  # fmt: skip
-                matched.append(found)
-            else:
-                sides = zip(names, (one, other), strict=True)
-                why = "; ".join(
-                    f"{side}: {cell.reason(seed)}"
-                    for side, cell in sides
-                    if seed not in cell.answers
-                )
-                reasons[_place(one), why].append(f"{name} seed {seed}")
+        name = " -> ".join(dict.fromkeys((called[one], called[other])))
+        place = places[one.table]
+        for seed in sorted(set(one.answers) & set(other.answers)):
+            answers = one.answers[seed], other.answers[seed]
+            found = Matched(place=place, name=name, seed=seed, first=answers[0], second=answers[1])
+            matched.append(found)
+        for seed, why in _alone(one, other, names):
+            reasons[place, why].append(f"{name} seed {seed}")
     unpaired = [_line(place, why, who) for (place, why), who in reasons.items()]
     whole = [one for one in matched if one.first.question.full]
     if whole and (left := len(matched) - len(whole)):
-        unpaired.append(f"{left} pairs of trials that spent part of their budget are left out")
+        unpaired.append(
+            f"{left} pair{'s' * (left != 1)} of trials with part of their budget: left out"
+        )
     matched = sorted(whole or matched, key=lambda one: (one.place, one.name, one.seed))
     return Pairing(differing=differing, matched=tuple(matched), unpaired=tuple(sorted(unpaired)))
+
+
+def _alone(one: Cell, other: Cell, names: tuple[str, str]) -> Iterator[tuple[int, str]]:
+    """Seeds that a side has no answer of, and why."""
+    for seed in sorted(one.seeds | other.seeds):
+        lacking = [
+            f"{name}: {cell.reason(seed)}"
+            for name, cell in zip(names, (one, other), strict=True)
+            if seed not in cell.answers
+        ]
+        if lacking:
+            yield seed, "; ".join(lacking)
 
 
 def of_method(cells: Iterable[Cell], text: str) -> list[Cell]:
@@ -139,7 +145,8 @@ def _by_key(cells: Iterable[Cell], differing: Sequence[str], name: str) -> dict[
         key = fingerprint([asked, cell.question.full])
         if key in found:
             raise UsageError(
-                f"two trials of {name} fit one of the other side: {_label(cell)}, {_place(cell)}",
+                f"two trials of {name} fit one of the other side: {plain(cell.question.method)}, "
+                f"{_place(cell)}",
                 f"they are told apart only by what differs: {', '.join(differing)}",
                 "compare records, or stores that hold one of them",
             )
@@ -152,12 +159,24 @@ def _place(cell: Cell) -> str:
     return plain(f"{ask.dataset}: {ask.teacher} teaches {ask.student}")
 
 
-def _label(cell: Cell) -> str:
-    """The method; with its hyperparameters where they are not what the suite asks of all pairs."""
-    ask = cell.question
-    if cell.by_hand or cell.tuned:
-        return plain(str(Spec.of(ask.method, ask.hyperparameters)))
-    return plain(cell.latest.label)
+def _places(cells: Iterable[Cell]) -> dict[str, str]:
+    """Each table's place; of several with the same data and networks, with its fingerprint."""
+    found = {cell.table: _place(cell) for cell in cells}
+    counts = Counter(found.values())
+    return {
+        table: f"{place}, protocol {table[:12]}" if counts[place] > 1 else place
+        for table, place in found.items()
+    }
+
+
+def _called(cells: Iterable[Cell]) -> dict[Cell, str]:
+    """Each cell's method, as the boards name it."""
+    tables = defaultdict[str, list[Cell]](list)
+    for cell in cells:
+        tables[cell.table].append(cell)
+    return {
+        cell: plain(name) for same in tables.values() for cell, name in unique_names(same).items()
+    }
 
 
 def _line(place: str, why: str, who: Sequence[str]) -> str:

@@ -132,7 +132,7 @@ def test_part_of_a_budget_is_never_compared_with_the_whole(trial: Made) -> None:
     both = [trial(0.8), trial(0.8, ask=part)]
     got = found(both, [trial(0.9), trial(0.1, ask=part)])
     assert got.overall.differences["accuracy"].mean == pytest.approx(10)
-    assert got.unpaired == ("1 pairs of trials that spent part of their budget are left out",)
+    assert got.unpaired == ("1 pair of trials with part of their budget: left out",)
 
 
 def test_another_protocol_on_each_side_is_what_differs(trial: Made) -> None:
@@ -142,6 +142,19 @@ def test_another_protocol_on_each_side_is_what_differs(trial: Made) -> None:
     two = [trial(0.8), trial(0.8, ask={"protocol": faster["protocol"] | {"batch_size": 8}})]
     with pytest.raises(UsageError, match="fit one of the other side"):
         found(two, [trial(0.9, ask=faster)])
+
+
+def test_settings_and_protocols_of_one_method_are_told_apart(trial: Made) -> None:
+    faster = {"protocol": {"epochs": 60, "batch_size": 32, "learning_rate": 0.1}}
+    warm = {"hyperparameters": {"alpha": 0.5}}
+    side = [trial(0.8), trial(0.7, ask=warm), trial(0.6, ask=faster)]
+    got = found(side, side)
+    names = [line.name for line in got.lines]
+    assert names == ["", "kd[alpha=0.5]", "kd[alpha=0.9]", ""] or names == [
+        "", "", "kd[alpha=0.5]", "kd[alpha=0.9]",
+    ]  # fmt: skip
+    assert len({line.place for line in got.lines}) == 2
+    assert all(", protocol " in line.place for line in got.lines)
 
 
 def test_a_method_with_several_settings_needs_the_options_that_tell_them_apart(
