@@ -36,6 +36,6 @@ def kdbench_methods() -> "Iterator[tuple[str, Method]]":  # type: ignore[empty-b
 def kdbench_metrics() -> "Iterator[tuple[str, Callable[[Tensor, Tensor | None, Tensor], float]]]":  # type: ignore[empty-body]  # a declaration
     """Metrics of stored logits: a name and a function of (logits, teacher, labels) to one number.
 
-    Logits are float32, rows x classes, of the split that was measured; the teacher's are None where
-    a record's store does not hold them; labels are int64. `kdbench metrics backfill` calls it.
+    Logits are float32, rows x classes, of the split that was measured; the teacher's are None for
+    records made before these were kept; labels are int64. `kdbench metrics backfill` calls it.
     """

@@ -85,7 +85,7 @@ def _where(line: "Line") -> str:
 
 
 def _cell(line: "Line", field: str) -> str:
-    from kdbench.leaderboard.differences import RATIOS
+    from kdbench.leaderboard.conditions import RATIOS
 
     one = line.differences.get(field)
     return "-" if one is None else f"{_told(one, field in RATIOS, 4 if field == 'kl' else 2)}"

@@ -9,24 +9,24 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from kdbench.errors import NothingSelected, UsageError
 from kdbench.leaderboard.cells import Cell
+from kdbench.leaderboard.conditions import (
+    FIELDS,
+    RATIOS,
+    incomparable,
+    remarks,
+    same,
+    value,
+)
 from kdbench.leaderboard.limit import Limit
-from kdbench.leaderboard.pairing import Matched, Pairing, pair
+from kdbench.leaderboard.pairing import Matched, pair
 from kdbench.leaderboard.text import stored
-from kdbench.record import Record
 from kdbench.statistics import Estimate, paired, ratio, standings
 
-FIELDS: Final = ("accuracy", "agreement", "kl", "time", "cpu")
-"""Accuracy and agreement in points of percent, KL in nats; of a step's time and of its processor
-time the ratios."""
-
-RATIOS: Final = ("time", "cpu")
-
 _Unit: TypeAlias = tuple[str, int]
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +135,8 @@ def compare(first: Sequence[Cell], second: Sequence[Cell], names: tuple[str, str
             lines += [_of(place, name, [o for o in there if o.name == name]) for name in methods]
     return Comparison(
         first=names[0], second=names[1], differing=found.differing, lines=tuple(lines),
-        overall=_of("all", "", found.matched), same=sum(map(_same, found.matched)),
-        unpaired=found.unpaired, remarks=tuple(_remarks(found)),
+        overall=_of("all", "", found.matched), same=sum(map(same, found.matched)),
+        unpaired=found.unpaired, remarks=tuple(remarks(found)),
     )  # fmt: skip
 
 
@@ -151,9 +151,9 @@ def _estimate(field: str, matched: Sequence[Matched]) -> Estimate | None:
     """One field's; None where a pair lacks it, and of times where no pair's may be compared."""
     values = defaultdict[_Unit, list[tuple[float, float]]](list)
     for one in matched:
-        if field in RATIOS and _incomparable(one, field):
+        if field in RATIOS and incomparable(one, field):
             continue
-        both = _value(one.first, field), _value(one.second, field)
+        both = value(one.first, field), value(one.second, field)
         if both[0] is None or both[1] is None:
             return None
         values[one.place, one.seed].append((both[0], both[1]))
@@ -170,102 +170,19 @@ def _estimate(field: str, matched: Sequence[Matched]) -> Estimate | None:
     found = _across(logs, ratio([math.exp(log) for log in logs.values()]))
     if len({place for place, _ in logs}) == 1 or found.identical:
         return found
-    ends = (None if end is None else math.exp(end) for end in (found.low, found.high))
-    low, high = ends
+    low, high = (None if end is None else math.exp(end) for end in (found.low, found.high))
     return replace(found, mean=math.exp(found.mean), low=low, high=high)
 
 
 def _across(values: Mapping[_Unit, float], alone: Estimate) -> Estimate:
     """The mean of the places' means, resampled in two levels; of one place `alone`."""
     places = defaultdict[str, dict[int, float]](dict)
-    for (place, seed), value in values.items():
-        places[place][seed] = value
+    for (place, seed), apart in values.items():
+        places[place][seed] = apart
     if len(places) == 1 or alone.identical:
         return alone
     stand = standings({"": places})[""]
     return Estimate(mean=stand.mean, n=len(values), low=stand.low, high=stand.high)
-
-
-def _value(record: Record, field: str) -> float | None:
-    cost, close = record.cost, record.fidelity.get(record.question.evaluation.split, {})
-    match field:
-        case "accuracy" if "accuracy" in record.quality:
-            return 100 * record.quality["accuracy"]
-        case "agreement" if "agreement" in close:
-            return 100 * close["agreement"]
-        case "kl":
-            return close.get("kl")
-        case "time":
-            return cost.step_ms if cost else None
-        case "cpu":
-            return cost.cpu_ms if cost else None
-    return None
-
-
-def _incomparable(one: Matched, field: str) -> str:
-    """Why the times of a pair are not compared; "" where they are."""
-    both = one.first.cost, one.second.cost
-    if one.first.environment.hardware != one.second.environment.hardware:
-        return "the hardware differs"
-    if both[0] is None or both[1] is None:
-        return "a side has none"
-    if field == "cpu":
-        known = all(cost and cost.cpu_ms for cost in both)
-        return "" if known else "a side has none"
-    doubtful = next((cost for cost in both if cost and not cost.valid), None)
-    return (doubtful.why_not or "not valid") if doubtful else ""
-
-
-def _same(one: Matched) -> bool:
-    both = (one.first, one.second)
-    shipped = [record.deployed.weights if record.deployed else "" for record in both]
-    return (
-        bool(one.first.logits)
-        and one.first.logits == one.second.logits
-        and shipped[0] == shipped[1]
-    )
-
-
-def _remarks(found: Pairing) -> list[str]:
-    """Of the pairs: other hardware, environments, teachers and code."""
-    count, remarks = len(found.matched), []
-    for field, word in (("time", "step times"), ("cpu", "processor times")):
-        reasons = defaultdict[str, int](int)
-        for one in found.matched:
-            reasons[_incomparable(one, field)] += 1
-        remarks += [
-            f"{word} of {number} of {count} pairs of trials are not compared: {why}"
-            for why, number in sorted(reasons.items())
-            if why
-        ]
-    classes = [o for o in found.matched if o.first.environment.group != o.second.environment.group]
-    if classes:
-        names = {name for one in classes for name in _moved(one)}
-        remarks.append(
-            f"{len(classes)} of {count} pairs come from two classes of environment "
-            f"({', '.join(sorted(names))}): what differs holds that too"
-        )
-    teachers = sum(_teacher(one.first) != _teacher(one.second) for one in found.matched)
-    if teachers:
-        remarks.append(f"{teachers} of {count} pairs had teachers of other weights")
-    code = sum(one.first.fingerprints.code != one.second.fingerprints.code for one in found.matched)
-    if code and "method" not in found.differing:
-        remarks.append(f"{code} of {count} pairs were made by other code")
-    return remarks
-
-
-def _moved(one: Matched) -> list[str]:
-    first, second = one.first.environment.model_dump(), one.second.environment.model_dump()
-    free = ("python", "kdbench")
-    return [
-        f"{key} {first.get(key)} -> {second.get(key)}"
-        for key in first | second
-        if key not in free and first.get(key) != second.get(key)
-    ]
-
-
-def _teacher(record: Record) -> str:
-    return record.teacher.weights if record.teacher else ""
 
 
 def _line(line: Line) -> dict[str, Any]:

@@ -25,10 +25,7 @@ from kdbench.registry.syntax import reach
 __all__ = ["build", "load", "options"]
 
 # in run order
-_HOOKS = {
-    "kdbench_models": "model", "kdbench_datasets": "dataset", "kdbench_methods": "method",
-    "kdbench_metrics": "metric",
-}  # fmt: skip
+_HOOKS = {f"kdbench_{kind}s": kind for kind in ("model", "dataset", "method", "metric")}
 _NAMES = {"model": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SCALARS = (bool, int, float, str)
@@ -189,11 +186,10 @@ def _check(kind: str, name: str, plugged: object, where: str) -> None:
 
 def _check_metric(name: str, plugged: object, where: str) -> None:
     """Refuse what is no function of three values."""
-    takes = inspect.signature(plugged) if inspect.isfunction(plugged) else None
     try:
-        if takes is None:
+        if not inspect.isfunction(plugged):
             raise TypeError("it is no function")
-        takes.bind(None, None, None)
+        inspect.signature(plugged).bind(None, None, None)
     except TypeError as error:
         raise PluginError(
             f"{where} yields {plugged!r} for {name!r}",
