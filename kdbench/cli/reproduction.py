@@ -14,7 +14,6 @@ from kdbench.cli.interruption import terminable
 from kdbench.cli.likeness import POINTS, Likeness, judged, liken
 from kdbench.cli.options import AsJson, NoPlugin, PluginsDir
 from kdbench.cli.output import json_out, say, table
-from kdbench.cli.trust import concerns, permit
 from kdbench.errors import KDBenchError, UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +64,7 @@ def reproduce(
     from kdbench.cli.options import find
     from kdbench.cli.picking import pick_file
     from kdbench.cli.progress import progress
+    from kdbench.cli.trust import concerns, permit
     from kdbench.record import Store
 
     old = pick_file(file).record
