@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _TITLES = {
-    "accuracy": "accuracy points", "agreement": "agreement points", "kl": "KL",
-    "time": "step time x", "cpu": "step CPU x",
+    "accuracy": "accuracy", "agreement": "agreement", "kl": "KL", "time": "step time x",
+    "cpu": "step CPU x",
 }  # fmt: skip
 
 
@@ -58,15 +58,19 @@ def compare(
 
 
 def _print(found: "Comparison") -> None:
-    heading(f"{found.second} less {found.first}")
-    several = len({line.place for line in found.lines}) > 1
-    lines = [*found.lines, *([found.overall] if several else [])]
-    fields = [f for f in _TITLES if any(f in line.differences for line in lines)]
-    rows = [[_where(line), str(line.trials), *(_cell(line, f) for f in fields)] for line in lines]
-    table(["", "trials", *(_TITLES[field] for field in fields)], rows)
+    """A table a place, the second side less the first; then what a reader must know of it."""
+    places = dict.fromkeys(line.place for line in found.lines)
+    tables = {place: [line for line in found.lines if line.place == place] for place in places}
+    tables |= {"all places": [found.overall]} if len(places) > 1 else {}
+    fields = [f for f in _TITLES if any(f in line.differences for line in found.lines)]
+    say(f"{found.second} less {found.first}; times over those of {found.first}")
+    for place, lines in tables.items():
+        say()
+        heading(place)
+        rows = [[_who(line), _n(line), *(_cell(line, field) for field in fields)] for line in lines]
+        table(["", "n", *(_TITLES[field] for field in fields)], rows)
     say()
-    say("mean [95 % interval], n pairs of place and seed; accuracy and agreement in points,")
-    say(f"times as ratio to those of {found.first}")
+    say("mean [95 % interval] over n pairs of place and seed; accuracy and agreement in points")
     if "time" not in fields:
         say("no step time can be compared")
     if found.differing:
@@ -80,15 +84,23 @@ def _print(found: "Comparison") -> None:
         say(f"and {len(found.unpaired) - _SHOWN} more that are not compared; --json has them all")
 
 
-def _where(line: "Line") -> str:
-    return f"  {line.name}" if line.name else line.place
+def _who(line: "Line") -> str:
+    return line.name or f"{line.trials} pair{'s' * (line.trials != 1)} of trials"
+
+
+def _n(line: "Line") -> str:
+    """Of most fields; a cell says where it has another."""
+    return str(max((one.n for one in line.differences.values()), default=0))
 
 
 def _cell(line: "Line", field: str) -> str:
     from kdbench.leaderboard.conditions import RATIOS
 
     one = line.differences.get(field)
-    return "-" if one is None else f"{_told(one, field in RATIOS, 4 if field == 'kl' else 2)}"
+    if one is None:
+        return "-"
+    other = f", n {one.n}" if str(one.n) != _n(line) else ""
+    return _told(one, field in RATIOS, 3 if field == "kl" else 2) + other
 
 
 def _told(one: "Estimate", ratio: bool, digits: int) -> str:
@@ -98,7 +110,7 @@ def _told(one: "Estimate", ratio: bool, digits: int) -> str:
         return fixed(value, digits, sign=not ratio)
 
     if one.identical:
-        return f"{text(one.mean)} identical, n {one.n}"
+        return f"{text(one.mean)} identical"
     if one.low is None or one.high is None:
-        return f"{text(one.mean)}, n {one.n}"
-    return f"{text(one.mean)} [{text(one.low)}, {text(one.high)}], n {one.n}"
+        return text(one.mean)
+    return f"{text(one.mean)} [{text(one.low)}, {text(one.high)}]"

@@ -59,7 +59,7 @@ def test_two_boards_of_one_protocol_are_the_same_to_the_bit_but_for_time(
     made = Ran("leaderboards/digits", "leaderboards/digits-all", cwd=kdbench_root)
     assert (made.code, made.err) == (0, "")
     assert "80 of 80 pairs of trials are the same to the bit" in made.out
-    assert "+0.00 identical, n 10" in made.out
+    assert "80 pairs of trials  10  +0.00 identical" in made.out
     assert "not compared: digits: resnet8 teaches" in made.out
 
 
