@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from kdbench.api import Method
-    from kdbench.leaderboard import Board
+    from kdbench.leaderboard import Board, Comparison
 
     __version__: str
 
-__all__ = ["__version__", "leaderboard", "load_records", "method", "run"]
+__all__ = ["__version__", "compare", "leaderboard", "load_records", "method", "run"]
 
 
 def method(spec: str) -> "Method":
@@ -126,6 +126,24 @@ def load_records(folder: str | Path) -> "DataFrame":
 
     rows = [record.model_dump(mode="json") for record in Store(Path(folder)).records()]
     return pandas.json_normalize(rows)
+
+
+def compare(first: str | Path, second: str | Path, store: str | Path | None = None) -> "Comparison":
+    """What differs between two records, two stores, or two methods of one store; second less first.
+
+    Args:
+        first, second: Files of records, folders or names of suites; with `store`, methods.
+        store: A folder with records, or a suite's name.
+
+    Raises:
+        UsageError: One is none of these; NothingSelected: no trial of one has a partner.
+
+    Example:
+        `kdbench.compare("kd", "dkd", "leaderboards/digits-all").overall.differences["accuracy"]`
+    """
+    from kdbench.cli.sides import compared
+
+    return compared(str(first), str(second), None if store is None else str(store), None)
 
 
 if TYPE_CHECKING:

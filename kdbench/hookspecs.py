@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from kdbench.api import DataSet, Method
 
@@ -30,3 +30,12 @@ def kdbench_datasets() -> "Iterator[tuple[str, DataSet]]":  # type: ignore[empty
 @hookspec
 def kdbench_methods() -> "Iterator[tuple[str, Method]]":  # type: ignore[empty-body]  # a declaration
     """Methods: a name and a frozen dataclass of hyperparameters with the paper's defaults."""
+
+
+@hookspec
+def kdbench_metrics() -> "Iterator[tuple[str, Callable[[Tensor, Tensor | None, Tensor], float]]]":  # type: ignore[empty-body]  # a declaration
+    """Metrics of stored logits: a name and a function of (logits, teacher, labels) to one number.
+
+    Logits are float32, rows x classes, of the split that was measured; the teacher's are None for
+    records made before these were kept; labels are int64. `kdbench metrics backfill` calls it.
+    """

@@ -13,17 +13,21 @@ from kdbench.cli import (
     board,
     checking,
     citing,
+    compare,
     data,
+    metrics,
     new,
     planning,
     reading,
     reproduction,
+    results,
     run,
     showing,
     speed,
     weights,
 )
 from kdbench.cli.interruption import Terminated
+from kdbench.cli.output import clean
 from kdbench.errors import ExitCode, KDBenchError
 
 __all__ = ["app", "main"]
@@ -68,11 +72,15 @@ app.command("plan", rich_help_panel="Run")(planning.plan)
 app.command("prepare", rich_help_panel="Run")(data.prepare)
 app.command("leaderboard", rich_help_panel="Run")(board.leaderboard)
 app.command("export", rich_help_panel="Run")(weights.export)
+app.command("export-results", rich_help_panel="Run")(results.export_results)
+app.command("import", rich_help_panel="Run")(results.import_)
+app.add_typer(metrics.app, name="metrics", rich_help_panel="Run")
 app.command("reproduce", rich_help_panel="Run")(reproduction.reproduce)
 app.command("list", rich_help_panel="Look")(reading.list_)
 app.command("show", rich_help_panel="Look")(showing.show)
 app.command("cite", rich_help_panel="Look")(citing.cite)
 app.command("plugins", rich_help_panel="Look")(reading.plugins)
+app.command("compare", rich_help_panel="Look")(compare.compare)
 app.command("speed", rich_help_panel="Look")(speed.speed)
 app.add_typer(new.app, name="new", rich_help_panel="Extend")
 app.command("check", rich_help_panel="Extend")(checking.check)
@@ -109,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(what: str, why: str, then: str, code: int) -> int:
     """Print an error, a line each; its exit code."""
-    lines = [" ".join(line.split()) for line in (what, why, then) if line]
+    lines = [" ".join(clean(line).split()) for line in (what, why, then) if line]
     print("\n  ".join([f"error: {lines[0]}", *lines[1:]]), file=sys.stderr)
     return int(code)
 

@@ -12,14 +12,18 @@ from kdbench.cli.output import heading, json_out, say, table
 if TYPE_CHECKING:
     from kdbench.registry import Entry, Plugin
 
-_KINDS = {"methods": "method", "datasets": "dataset", "models": "model"}
+_KINDS = {"methods": "method", "datasets": "dataset", "models": "model", "metrics": "metric"}
 _COLUMNS = {
     "method": ("name", "family", "year", "summary", "origin"),
     "dataset": ("name", "summary", "origin"),
     "model": ("name", "summary", "origin"),
+    "metric": ("name", "summary", "origin"),
     "suite": ("name", "summary"),
 }
-_TITLES = {"method": "Methods", "dataset": "Data sets", "model": "Networks", "suite": "Suites"}
+_TITLES = {
+    "method": "Methods", "dataset": "Data sets", "model": "Networks", "metric": "Metrics",
+    "suite": "Suites",
+}  # fmt: skip
 
 
 class What(StrEnum):
@@ -28,19 +32,22 @@ class What(StrEnum):
     METHODS = "methods"
     DATASETS = "datasets"
     MODELS = "models"
+    METRICS = "metrics"
     SUITES = "suites"
 
 
 def list_(
     what: Annotated[
         What | None,
-        typer.Argument(metavar="KIND", help="One kind alone: methods, datasets, models or suites."),
+        typer.Argument(
+            metavar="KIND", help="One kind alone: methods, datasets, models, metrics or suites."
+        ),
     ] = None,
     as_json: AsJson = False,
     plugins_dir: PluginsDir = None,
     no_plugin: NoPlugin = None,
 ) -> None:
-    """List methods, data sets, networks and suites."""
+    """List methods, data sets, networks, metrics of plugins and suites."""
     groups: dict[str, list[dict[str, Any]]] = {}
     own: Sequence[str] = ()
     if what != "suites":
@@ -48,6 +55,8 @@ def list_(
         for plural, kind in _KINDS.items():
             if what in (None, plural):
                 groups[kind] = [brief(entry) for entry in registry.entries if entry.kind == kind]
+        if what is None and not groups["metric"]:
+            del groups["metric"]  # none ships: those that there are have their place
         own = registry.timm_names() if "model" in groups else ()
     if what in (None, "suites"):
         groups["suite"] = [{"kind": "suite", **suite} for suite in _suites()]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
-from kdbench.cli.comparison import POINTS, Comparison, compare, judged
 from kdbench.cli.interruption import terminable
+from kdbench.cli.likeness import POINTS, Likeness, judged, liken
 from kdbench.cli.options import AsJson, NoPlugin, PluginsDir
 from kdbench.cli.output import json_out, say, table
 from kdbench.errors import KDBenchError, UsageError
@@ -48,6 +49,12 @@ def reproduce(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:N; the record's by default.")
     ] = None,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes", help="Use the paths, hub names and other plugins that the record names."
+        ),
+    ] = False,
     as_json: AsJson = False,
     plugins_dir: PluginsDir = None,
     no_plugin: NoPlugin = None,
@@ -57,17 +64,19 @@ def reproduce(
     from kdbench.cli.options import find
     from kdbench.cli.picking import pick_file
     from kdbench.cli.progress import progress
+    from kdbench.cli.trust import concerns, permit
     from kdbench.record import Store
 
-    engine.warm_up()
     old = pick_file(file).record
     registry = find(plugins_dir, no_plugin, plugin or ())
+    permit(concerns(old, registry, checkpoint), file, yes)
+    engine.warm_up()
     made = asked(old, registry, dataset, checkpoint)
     lines = progress(sys.stderr if as_json else sys.stdout)
     place = nullcontext(str(store)) if store else tempfile.TemporaryDirectory()
     with terminable(), place as folder:
         new = rerun(made, Store(Path(folder)), lines, device or old.environment.device)
-    found = compare(old, new)
+    found = liken(old, new)
     verdict = judged(found, old, new, tolerance)
     if as_json:
         json_out(_json(found, old, new, verdict))
@@ -106,18 +115,25 @@ def asked(
         network = replace(recipe.network, options=tuple(sorted(options.items())))
         recipe = replace(recipe, network=network)
     teacher = ask.teacher_protocol or TeacherProtocol.model_validate(ask.protocol.model_dump())
-    suite = Suite(
-        name=record.suite,
-        axes=Axes(
-            datasets=(dataset,),
-            pairs=(f"{recipe}:{ask.student}",),
-            methods=(str(Spec.of(ask.method, ask.hyperparameters)),),
-            seeds=(ask.seed,),
-        ),
-        train=ask.protocol,
-        teacher=teacher,
-        evaluation=ask.evaluation,
-    )
+    try:
+        suite = Suite(
+            name=record.suite,
+            axes=Axes(
+                datasets=(dataset,),
+                pairs=(f"{recipe}:{ask.student}",),
+                methods=(str(Spec.of(ask.method, ask.hyperparameters)),),
+                seeds=(ask.seed,),
+            ),
+            train=ask.protocol,
+            teacher=teacher,
+            evaluation=ask.evaluation,
+        )
+    except ValidationError as error:
+        raise UsageError(
+            f"the record of {ask.method!r} asks what no suite can ask",
+            error.errors()[0]["msg"],
+            "it was not written by kdbench",
+        ) from error
     made = plan.make(suite, registry, (), str(data_dir()))
     (cohort,) = made.cohorts
     (trial,) = cohort.trials
@@ -157,7 +173,7 @@ def rerun(made: "Plan", store: "Store", lines: "Lines", device: str) -> "Record"
 
 
 def _json(
-    found: Comparison, old: "Record", new: "Record", verdict: "str | KDBenchError"
+    found: Likeness, old: "Record", new: "Record", verdict: "str | KDBenchError"
 ) -> dict[str, Any]:
     return {
         "reproduced": isinstance(verdict, str),

@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from kdbench.record import Spec
     from kdbench.registry import Entry, Registry
 
-_WORDS = {"method": "method", "dataset": "data set", "model": "network", "suite": "suite"}
+_WORDS = {
+    "method": "method", "dataset": "data set", "model": "network", "metric": "metric",
+    "suite": "suite",
+}  # fmt: skip
 
 
 def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A method, data set, network or suite, with options in brackets; or a plugin file."
+            help="A method, data set, network, metric or suite, with options in brackets; or a "
+            "plugin file."
         ),
     ],
     as_json: AsJson = False,
@@ -107,14 +111,14 @@ def _missing(registry: "Registry", name: str) -> None:
     from kdbench.errors import UsageError
     from kdbench.registry import Kind
 
-    kinds: tuple[Kind, ...] = ("method", "dataset", "model")
+    kinds: tuple[Kind, ...] = ("method", "dataset", "model", "metric")
     for kind in kinds:
         # unknown as this kind; a broken plugin's error goes on to the user
         with suppress(UsageError):
             registry.entry(kind, name)
     known = [*(entry.name for entry in registry.entries), *suite.names(), *registry.timm_names()]
     close = difflib.get_close_matches(name, known, 1)
-    none = "no method, data set, network or suite has it"
+    none = "no method, data set, network, metric or suite has it"
     hint = f"did you mean {close[0]!r}?" if close else none
     raise UsageError(f"unknown name {name!r}", hint, "see kdbench list")
 

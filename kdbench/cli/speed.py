@@ -16,10 +16,10 @@ from kdbench.cli.output import heading, json_out, say, table
 from kdbench.errors import CheckFailed, ExitCode, StoreError, UsageError
 
 if TYPE_CHECKING:
+    from kdbench.leaderboard import Limit
     from kdbench.record import SpeedRecord
     from kdbench.testing.speed.asked import Asked
     from kdbench.testing.speed.earlier import Change
-    from kdbench.testing.speed.limit import Limit
 
 
 def speed(
@@ -62,9 +62,9 @@ def speed(
     from kdbench.record import SpeedRecord
     from kdbench.testing.speed import earlier
     from kdbench.testing.speed.launch import launch
-    from kdbench.testing.speed.limit import Limit, broken
+    from kdbench.testing.speed.limit import broken, parse
 
-    limits = [Limit.parse(text) for text in fail_if or ()]
+    limits = [parse(text) for text in fail_if or ()]
     if device not in ("cpu", "cuda"):
         raise UsageError(f"no device {device!r}", "steps are timed on cpu or cuda", "leave it out")
     then, reference = None, against

@@ -13,9 +13,11 @@ from kdbench.leaderboard import (
     Board,
     BoardSpec,
     build,
+    read_metrics,
     read_spec,
     read_speeds,
     record_id,
+    with_metrics,
     write,
     write_spec,
 )
@@ -106,12 +108,13 @@ def answer(
             raise
         error = caught
     records, root = selection.store.records(), selection.store.root
+    whole = with_metrics(records, read_metrics(root).values())
     return Done(
         found=tuple(outcomes(begun[0], records, selection.store)),
         records=tuple(r for r in records if record_id(r) not in before),
         claimed=claimed,
         board=board(selection, spec, records),
-        files=tuple(write(build(records, spec, speeds=read_speeds(root)), root)),
+        files=tuple(write(build(whole, spec, speeds=read_speeds(root)), root)),
         absent=tuple(absent),
         error=error,
         late=late,

@@ -195,6 +195,7 @@ class Rig:
             parameters=sum(parameters for parameters, _ in sizes),
             multiply_adds=sum(multiply_adds for _, multiply_adds in sizes),
             quality=quality(said.logits, self.tested.labels),
+            logits=self.bench.store.put(save({"logits": said.logits.contiguous()}), ".safetensors"),
         )
 
     def reference(self, split: str) -> Sweep:

@@ -12,16 +12,21 @@ from pathlib import Path
 from types import ModuleType
 
 from kdbench.leaderboard.board import Board, Expense, Gap, Overall, Row, Table
-from kdbench.leaderboard.cells import record_id
+from kdbench.leaderboard.cells import Cell, record_id, select
+from kdbench.leaderboard.differences import Comparison, compare
 from kdbench.leaderboard.folder import check, files, read, read_spec, unexplained, write, write_spec
+from kdbench.leaderboard.limit import Limit
+from kdbench.leaderboard.metrics import read_metrics, with_metrics
+from kdbench.leaderboard.pairing import of_method
 from kdbench.leaderboard.spec import About, BoardSpec
 from kdbench.leaderboard.speed import Figure, Step, name_of, read_speeds, steps, write_speed
 from kdbench.leaderboard.tables import build
 
 __all__ = [
-    "About", "Board", "BoardSpec", "Expense", "Figure", "Gap", "Overall", "Row", "Step", "Table",
-    "build", "check", "files", "name_of", "read", "read_spec", "read_speeds", "record_id", "steps",
-    "unexplained", "write", "write_spec", "write_speed",
+    "About", "Board", "BoardSpec", "Cell", "Comparison", "Expense", "Figure", "Gap", "Limit",
+    "Overall", "Row", "Step", "Table", "build", "check", "compare", "files", "name_of",
+    "of_method", "read", "read_metrics", "read_spec", "read_speeds", "record_id", "select",
+    "steps", "unexplained", "with_metrics", "write", "write_spec", "write_speed",
 ]  # fmt: skip
 
 

@@ -77,6 +77,15 @@ class Cell:
     def _words(self) -> list[str]:
         return sorted({record.settings for record in self._known or (self.latest,)})
 
+    def reason(self, seed: int) -> str:
+        """Why no answer of this seed counts."""
+        record = self.failures.get(seed)
+        if record is None:
+            return "stale, made by other code" if seed in self.stale else "no record"
+        if record.failure is None:
+            return record.status
+        return f"{record.status} in {record.failure.where}: {record.failure.message}"
+
     def matches(self, text: str) -> bool:
         """Whether `text`, a method with or without options, means this cell."""
         spec = Spec.parse(text)

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from kdbench.errors import NothingSelected, StoreError
 from kdbench.leaderboard.board import Board
+from kdbench.leaderboard.metrics import read_metrics, with_metrics
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.speed import read_speeds
 from kdbench.leaderboard.tables import build
@@ -20,7 +21,7 @@ _ROUNDING = 1e-12
 
 
 def read(folder: Path) -> Board:
-    """The board of the records in `folder`, with what its `suite.json` says.
+    """The board of the records in `folder`, their later metrics, and what its `suite.json` says.
 
     Raises:
         NothingSelected: There is no record; StoreError: a file cannot be read.
@@ -30,7 +31,8 @@ def read(folder: Path) -> Board:
         raise NothingSelected(
             f"{folder} holds no record", "a board is made from records", "kdbench run writes them"
         )
-    return build(records, read_spec(folder), speeds=read_speeds(folder))
+    whole = with_metrics(records, read_metrics(folder).values())
+    return build(whole, read_spec(folder), speeds=read_speeds(folder))
 
 
 def read_spec(folder: Path) -> BoardSpec | None:

@@ -41,7 +41,7 @@ def shares(cells: Sequence[Cell], spec: BoardSpec) -> list[Share]:
     entries = [Spec.parse(text) for text in spec.by_pair.get(pair, ())]
     tuned = [cell for cell in cells if cell.tuned or _tuned_by_hand(cell, cells, entries)]
     rest = [cell for cell in cells if cell not in tuned]
-    names = _names(rest)
+    names = unique_names(rest)
 
     missing: list[str] = []
     for text in spec.methods if expected else ():
@@ -70,7 +70,7 @@ def shares(cells: Sequence[Cell], spec: BoardSpec) -> list[Share]:
         Share(
             part="tuned per pair", apart=apart, question=question, cells=[*again, *tuned],
             # named beside the defaults, so that a name says what is tuned
-            names=_names(cells) | {cell: names[cell] for cell in again},
+            names=unique_names(cells) | {cell: names[cell] for cell in again},
             missing=[
                 *open_entries,
                 *(_without_baselines([*again, *tuned], spec) if expected else ()),
@@ -116,7 +116,7 @@ def _frozen(cell: Cell) -> dict[str, Any]:
     return {key: frozen(value) for key, value in cell.question.hyperparameters.items()}
 
 
-def _names(cells: Sequence[Cell]) -> dict[Cell, str]:
+def unique_names(cells: Sequence[Cell]) -> dict[Cell, str]:
     """A unique name for each cell: with the hyperparameters that tell it from its like."""
     rows: dict[float, int] = defaultdict(int)
     for cell in cells:

@@ -131,23 +131,11 @@ def _judged(rows: Sequence[Row], spec: BoardSpec) -> list[Row]:
 
 
 def _gap(name: str, cell: Cell, seeds: Sequence[int]) -> Gap:
-    missing = [(seed, _reason(cell, seed)) for seed in seeds if seed not in cell.answers]
+    missing = [(seed, cell.reason(seed)) for seed in seeds if seed not in cell.answers]
     return Gap(
         name=name,
         done=tuple(seed for seed in seeds if seed in cell.answers),
         missing=tuple(missing),
-    )
-
-
-def _reason(cell: Cell, seed: int) -> str:
-    record = cell.failures.get(seed)
-    if record is None:
-        return "stale, made by other code" if seed in cell.stale else "no record"
-    failure = record.failure
-    return (
-        record.status
-        if failure is None
-        else f"{record.status} in {failure.where}: {failure.message}"
     )
 
 

@@ -26,7 +26,7 @@ from kdbench.record.schema import (
 )
 from kdbench.record.spec import Spec, Value, frozen
 from kdbench.record.speed import QUIET, SpeedRecord, StepSpeed
-from kdbench.record.store import Store, safe_name, write_atomically
+from kdbench.record.store import Store, content, safe_name, write_atomically
 
 __all__ = [
     "PROTOCOL_VERSION",
@@ -56,6 +56,7 @@ __all__ = [
     "TrainingProtocol",
     "Value",
     "canonical",
+    "content",
     "fingerprint",
     "frozen",
     "safe_name",

@@ -61,8 +61,7 @@ class Environment(Frozen):
 
         The device's name decides too: of one instruction set, processors of two makers differ.
         """
-        free = {"python", "kdbench"}
-        return fingerprint(self.model_dump(exclude=free))
+        return fingerprint(self.model_dump(exclude={"python", "kdbench"}))
 
     @property
     def hardware(self) -> str:
@@ -85,13 +84,19 @@ class Card(Frozen):
     """What the teacher is: its weights by content hash and how good it is on the measured split.
 
     Attributes:
-        quality: Metrics of `kdbench.measure`, as for a student.
+        quality, logits: As a student's; older records have no logits.
     """
 
     weights: str
     parameters: int
     multiply_adds: int
     quality: dict[str, float]
+    logits: str = ""
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Nothing is said of what older records did not say: they keep their bytes."""
+        return {k: v for k, v in dump(self).items() if v or k != "logits"}
 
 
 class Deployed(Frozen):
@@ -242,5 +247,4 @@ class Record(Frozen):
     @property
     def label(self) -> str:
         """The method as boards name it: with its transfer rows where a quiz split was left out."""
-        method = self.question.method
-        return f"{method} ({self.rows} rows)" if self.question.quiz else method
+        return self.question.method + f" ({self.rows} rows)" * bool(self.question.quiz)

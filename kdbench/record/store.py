@@ -53,6 +53,13 @@ def safe_name(text: str) -> str:
     return _UNSAFE.sub("_", text).lstrip(".")[:80] or "_"
 
 
+def content(record: Record) -> bytes:
+    """The one content of a record's file."""
+    plain = record.model_dump(mode="json")
+    text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
 class Store:
     """The records under one folder.
 
@@ -90,17 +97,15 @@ class Store:
     def path(self, record: Record) -> Path:
         """Where this record lies, or would lie."""
         ask = record.question
-        asked, content = record.fingerprints.question, fingerprint(record.model_dump(mode="json"))
+        asked, whole = record.fingerprints.question, fingerprint(record.model_dump(mode="json"))
         folder = self.root / "records" / safe_name(ask.dataset)
-        name = f"{safe_name(ask.method)}-s{ask.seed}-{asked[:12]}-{content[:8]}.json"
+        name = f"{safe_name(ask.method)}-s{ask.seed}-{asked[:12]}-{whole[:8]}.json"
         return folder / f"{safe_name(ask.teacher)}--{safe_name(ask.student)}" / name
 
     def add(self, record: Record) -> Path:
         """Write the record; its file's path. A record is never overwritten by another."""
         path = self.path(record)
-        plain = record.model_dump(mode="json")
-        text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        write_atomically(path, text.encode() + b"\n")
+        write_atomically(path, content(record))
         return path
 
     def answered(self, question: str, code: str) -> bool:

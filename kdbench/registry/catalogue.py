@@ -15,8 +15,8 @@ from kdbench.registry.summing import summed
 
 __all__ = ["Registry", "fact_key", "names_of", "timm_names"]
 
-_PLURAL = {"method": "methods", "dataset": "datasets", "model": "models"}
-_WORDS = {"method": "method", "dataset": "data set", "model": "network"}
+_PLURAL = {"method": "methods", "dataset": "datasets", "model": "models", "metric": "metrics"}
+_WORDS = {"method": "method", "dataset": "data set", "model": "network", "metric": "metric"}
 _MEND = "mend the plugin, or select without it; see kdbench plugins"
 _ELSEWHERE = ("hf-hub:", "hf_hub:", "local-dir:")
 

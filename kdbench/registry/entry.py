@@ -8,7 +8,7 @@ from kdbench.record import Spec
 
 __all__ = ["DataFacts", "Entry", "FieldInfo", "Kind", "MethodFacts", "Plugin", "Source"]
 
-Kind: TypeAlias = Literal["method", "dataset", "model"]
+Kind: TypeAlias = Literal["method", "dataset", "model", "metric"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class FieldInfo:
 
 @dataclass(frozen=True)
 class Entry:
-    """One method, data set or network that a plugin yields.
+    """One method, data set, network or metric that a plugin yields.
 
     Attributes:
         summary: First line of the docstring of the class, or else of the module.

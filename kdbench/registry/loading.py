@@ -25,7 +25,7 @@ from kdbench.registry.syntax import reach
 __all__ = ["build", "load", "options"]
 
 # in run order
-_HOOKS = {"kdbench_models": "model", "kdbench_datasets": "dataset", "kdbench_methods": "method"}
+_HOOKS = {f"kdbench_{kind}s": kind for kind in ("model", "dataset", "method", "metric")}
 _NAMES = {"model": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SCALARS = (bool, int, float, str)
@@ -159,6 +159,9 @@ def _check(kind: str, name: str, plugged: object, where: str) -> None:
                 "put @timm.models.register_model above its entry function",
             )
         return
+    if kind == "metric":
+        _check_metric(name, plugged, where)
+        return
     api = importlib.import_module("kdbench.api")
     expected = api.Method if kind == "method" else api.DataSet
     if not isinstance(plugged, expected):
@@ -179,6 +182,20 @@ def _check(kind: str, name: str, plugged: object, where: str) -> None:
             "it is shared by trials",
             "put @dataclass(frozen=True) above the class",
         )
+
+
+def _check_metric(name: str, plugged: object, where: str) -> None:
+    """Refuse what is no function of three values."""
+    try:
+        if not inspect.isfunction(plugged):
+            raise TypeError("it is no function")
+        inspect.signature(plugged).bind(None, None, None)
+    except TypeError as error:
+        raise PluginError(
+            f"{where} yields {plugged!r} for {name!r}",
+            f"a metric is a function of (logits, teacher, labels): {error}",
+            "yield such a function",
+        ) from None
 
 
 def options(plugged: object) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kdbench.cli.comparison import Comparison, judged
+from kdbench.cli.likeness import Likeness, judged
 from kdbench.cli.progress import Lines, Screen, duration, record_line
 from kdbench.cli.selection import seeds, store_folder
 from kdbench.engine import Doing
@@ -192,7 +192,7 @@ def test_bits_must_agree_in_one_environment_and_accuracies_across_two(
     same: bool, environment: bool, points: float, verdict: str | None
 ) -> None:
     rows = (("status", "ok", "ok", True), ("accuracy", "0.9", "0.91", same))
-    found = Comparison(rows, same_code=True, same_environment=environment, points=points)
+    found = Likeness(rows, same_code=True, same_environment=environment, points=points)
     new = record(environment=Environment(**HERE | {"torch": "2.12.0"}))
     said = judged(found, record(), new, 3.0)
     if verdict is None:
@@ -205,7 +205,7 @@ def test_bits_must_agree_in_one_environment_and_accuracies_across_two(
 
 def test_another_status_is_never_a_reproduction() -> None:
     rows = (("status", "ok", "failed", False),)
-    found = Comparison(rows, same_code=False, same_environment=False, points=0.0)
+    found = Likeness(rows, same_code=False, same_environment=False, points=0.0)
     said = judged(found, record(), record(status="failed"), 3.0)
     assert isinstance(said, CheckFailed)
     assert (said.why, said.next) == (

@@ -119,9 +119,9 @@ def test_the_readme_shows_exactly_the_commands_that_there_are(readme: str, tmp_p
     told = subprocess.run(
         ask, cwd=tmp_path, env=wide, capture_output=True, text=True, check=True, timeout=60
     ).stdout
-    commands = set(re.findall(r"^[\s│|]*([a-z]+)(?=\s{2,})", told, re.MULTILINE))
+    commands = set(re.findall(r"^[\s│|]*([a-z]+(?:-[a-z]+)*)(?=\s{2,})", told, re.MULTILINE))
     code = "\n".join(re.findall(r"`([^`\n]+)`", readme) + FENCE.findall(readme))
-    assert set(re.findall(r"kdbench ([a-z]+)\b", code)) == commands
+    assert set(re.findall(r"kdbench ([a-z]+(?:-[a-z]+)*)\b", code)) == commands
 
 
 def test_the_readme_names_every_method_that_ships_in_its_family(

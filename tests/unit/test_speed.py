@@ -32,7 +32,7 @@ from kdbench.testing.speed import earlier
 from kdbench.testing.speed.asked import Asked, Contender, ask
 from kdbench.testing.speed.duel import Duel
 from kdbench.testing.speed.lap import Block
-from kdbench.testing.speed.limit import Limit, broken
+from kdbench.testing.speed.limit import broken, parse
 
 HERE = {
     "python": "3.12", "torch": "2.11.0", "timm": "1.0.20", "kdbench": "0.1", "device": "cpu",
@@ -74,7 +74,7 @@ PLAIN = step("plain", (10.0,) * 6)
     ],
 )
 def test_a_limit_is_read_as_it_is_written(text: str, parts: tuple[Any, ...]) -> None:
-    limit = Limit.parse(text)
+    limit = parse(text)
     assert (limit.method, limit.field, limit.sign, limit.value) == parts
 
 
@@ -83,21 +83,21 @@ def test_a_limit_is_read_as_it_is_written(text: str, parts: tuple[Any, ...]) -> 
 )
 def test_what_is_no_limit_is_refused_with_what_is_one(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        Limit.parse(text)
+        parse(text)
     assert caught.value.why
     assert "ratio > 1.1" in caught.value.next
 
 
 def test_only_what_is_beyond_a_limit_breaks_it() -> None:
     record = run(PLAIN, SLOW)
-    assert broken([Limit.parse("ratio > 1.5")], record, {}) == ["slow: ratio 2 > 1.5"]
-    assert broken([Limit.parse("plain: ratio > 1.5")], record, {}) == []
-    assert broken([Limit.parse("step_ms < 10"), Limit.parse("peak_mb > 12")], record, {}) == []
-    assert len(broken([Limit.parse("unaccounted >= 0.01")], record, {})) == 2
+    assert broken([parse("ratio > 1.5")], record, {}) == ["slow: ratio 2 > 1.5"]
+    assert broken([parse("plain: ratio > 1.5")], record, {}) == []
+    assert broken([parse("step_ms < 10"), parse("peak_mb > 12")], record, {}) == []
+    assert len(broken([parse("unaccounted >= 0.01")], record, {})) == 2
 
 
 def test_a_method_that_is_named_and_was_not_measured_keeps_no_limit() -> None:
-    (line,) = broken([Limit.parse("gone: ratio > 9")], run(PLAIN, failed={"gone": "why"}), {})
+    (line,) = broken([parse("gone: ratio > 9")], run(PLAIN, failed={"gone": "why"}), {})
     assert line == "gone: not measured, why"
 
 
@@ -117,7 +117,7 @@ def test_a_change_is_of_the_ratios_so_that_a_slower_machine_has_no_part_in_it() 
     change = earlier.changes(run(halved), run(SLOW, PLAIN))["slow"]
     assert change.ratio.value == 1.0
     assert change.wall.value == 2.0
-    found = broken([Limit.parse("wall_change > 1.5")], run(halved), {"slow": change})
+    found = broken([parse("wall_change > 1.5")], run(halved), {"slow": change})
     assert found == ["slow: wall_change 2 > 1.5"]
 
 

@@ -8,14 +8,14 @@ from kdbench.errors import CheckFailed, KDBenchError
 if TYPE_CHECKING:
     from kdbench.record import Record
 
-__all__ = ["POINTS", "Comparison", "compare", "judged"]
+__all__ = ["POINTS", "Likeness", "judged", "liken"]
 
 POINTS = 3.0
 """How far accuracies may lie apart where the environment differs, in points of percent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Likeness:
     """An old and a new record of one question.
 
     Attributes:
@@ -35,7 +35,7 @@ class Comparison:
         return all(same for *_, same in self.rows)
 
 
-def compare(old: "Record", new: "Record") -> Comparison:
+def liken(old: "Record", new: "Record") -> Likeness:
     """All that should be the same."""
     pairs: list[tuple[str, Any, Any]] = [("status", old.status, new.status)]
     for name in sorted(old.quality | new.quality):
@@ -52,7 +52,7 @@ def compare(old: "Record", new: "Record") -> Comparison:
     kinds = [record.failure and record.failure.kind for record in (old, new)]
     pairs.append(("failure", kinds[0], kinds[1]))
     accuracies = [r.quality["accuracy"] for r in (old, new) if "accuracy" in r.quality]
-    return Comparison(
+    return Likeness(
         rows=tuple((name, _short(was), _short(now), was == now) for name, was, now in pairs),
         same_code=old.fingerprints.code == new.fingerprints.code,
         same_environment=old.environment.group == new.environment.group,
@@ -60,10 +60,8 @@ def compare(old: "Record", new: "Record") -> Comparison:
     )
 
 
-def judged(
-    found: Comparison, old: "Record", new: "Record", tolerance: float
-) -> "str | KDBenchError":
-    """What the comparison means: a line, or the error to end with."""
+def judged(found: Likeness, old: "Record", new: "Record", tolerance: float) -> "str | KDBenchError":
+    """What the likeness means: a line, or the error to end with."""
     if found.identical:
         return "reproduced: identical to the bit"
     if old.status != new.status:
