@@ -14,14 +14,17 @@ from types import ModuleType
 from kdbench.leaderboard.board import Board, Expense, Gap, Overall, Row, Table
 from kdbench.leaderboard.cells import record_id
 from kdbench.leaderboard.folder import check, files, read, read_spec, unexplained, write, write_spec
+from kdbench.leaderboard.selection import left_out, selected, view_of
 from kdbench.leaderboard.spec import About, BoardSpec
 from kdbench.leaderboard.speed import Figure, Step, name_of, read_speeds, steps, write_speed
 from kdbench.leaderboard.tables import build
+from kdbench.leaderboard.view import WHOLE, View
 
 __all__ = [
-    "About", "Board", "BoardSpec", "Expense", "Figure", "Gap", "Overall", "Row", "Step", "Table",
-    "build", "check", "files", "name_of", "read", "read_spec", "read_speeds", "record_id", "steps",
-    "unexplained", "write", "write_spec", "write_speed",
+    "WHOLE", "About", "Board", "BoardSpec", "Expense", "Figure", "Gap", "Overall", "Row", "Step",
+    "Table", "View", "build", "check", "files", "left_out", "name_of", "read", "read_spec",
+    "read_speeds", "record_id", "selected", "steps", "unexplained", "view_of", "write",
+    "write_spec", "write_speed",
 ]  # fmt: skip
 
 
