@@ -48,11 +48,14 @@ class Aspect:
 
 
 _Entries: TypeAlias = dict[str, Entry]
+_NO_FIGURES = {"Method", "n", "Settings"}
+"""Headers of which alone no board is made."""
+
 _Order: TypeAlias = Callable[[Row], float | None]
 
 
 def aspects(table: Table, board: Board) -> tuple[Aspect, ...]:
-    """What is shown of a table; nothing without rows, and no column that no row has."""
+    """What is shown of a table; no column that no row has, and no board without figures."""
     if not table.rows:
         return ()
     if names := board.view.columns:
@@ -65,10 +68,11 @@ def aspects(table: Table, board: Board) -> tuple[Aspect, ...]:
         ("Fidelity", _fidelity, lambda row: _mean(row, "agreement")),
         ("Cost", _cost, _dear),
     )
-    return tuple(
-        _aspect(name, [cells(row, table, board.spec) for row in _sorted(table.rows, order, own)])
-        for name, cells, order in parts
+    found = (
+        _aspect(name, [entries(row, table, board.spec) for row in _sorted(table.rows, order, own)])
+        for name, entries, order in parts
     )
+    return tuple(aspect for aspect in found if set(aspect.header) - _NO_FIGURES)
 
 
 def over(methods: Sequence[Overall], spec: BoardSpec, critical: Critical | None) -> Aspect | None:

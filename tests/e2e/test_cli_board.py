@@ -32,7 +32,7 @@ HERE = {
     "device_name": "a CPU", "capability": "AVX2", "threads": 1, "platform": "Linux x86_64",
 }  # fmt: skip
 SPEC = BoardSpec(suite="toy", title="Toy", baselines=("scratch",), notes={})
-FILES = ("README.md", "leaderboard.csv", "leaderboard.json")
+FILES = ("README.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex")
 ALONE = """
 import sys
 from kdbench.cli import main
@@ -110,7 +110,7 @@ def test_the_files_are_written_and_then_pass_their_check(folder: Path) -> None:
     checked = Ran(folder, "--check")
     assert (checked.code, checked.err) == (0, "")
     first = contents(folder)
-    assert len(first) == 3
+    assert len(first) == 4
     assert Ran(folder).code == 0
     assert contents(folder) == first
 
@@ -140,7 +140,7 @@ def test_a_new_record_and_a_missing_file_fail_the_check(folder: Path) -> None:
     checked = Ran(folder, "--check")
     assert checked.code == 6
     assert checked.out.splitlines()[1] == "leaderboard.csv is missing"
-    assert len(checked.out.splitlines()) == 3
+    assert len(checked.out.splitlines()) == 4
 
 
 def test_a_bad_row_must_be_explained(folder: Path) -> None:
@@ -172,7 +172,7 @@ def test_another_folder_takes_the_files_and_is_checked(folder: Path, tmp_path: P
     other = tmp_path / "other"
     assert Ran(folder, "--output", other).code == 0
     assert contents(folder) == {}
-    assert len(contents(other)) == 3
+    assert len(contents(other)) == 4
     assert Ran(folder, "--check", "--output", other).code == 0
     assert Ran(folder, "--check").code == 6
 
@@ -186,7 +186,7 @@ def test_a_suite_s_name_means_its_store(folder: Path, tmp_path: Path) -> None:
         assert (made.code, made.err) == (0, "")
         assert f"wrote kdbench-runs/{(*arguments, 'digits')[0]}/README.md" in made.out
     assert Ran(cwd=tmp_path, KDBENCH_STORE=str(folder)).code == 0
-    assert len(contents(folder)) == 3
+    assert len(contents(folder)) == 4
 
 
 def test_without_a_description_nothing_is_compared_and_that_is_said(folder: Path) -> None:
