@@ -41,12 +41,14 @@ def render(board: Board) -> str:
 
 
 def _across(board: Board) -> list[str]:
-    """Methods over all tables."""
-    if not board.across:
+    """Methods over all tables, and why there are no ranks over them."""
+    if board.view.filtered or not (board.tables and board.spec.baselines):
         return []
+    ranks = markdown(words.critical(board), 5000)
+    if not board.across:
+        return [ranks]
     parts = [table for table in board.tables if table.part == "defaults"]
-    blocks = [f"## Over {len(parts)} pairs", words.across(len(parts))]
-    blocks.append(markdown(words.critical(board), 5000))
+    blocks = [f"## Over {len(parts)} pairs", words.across(len(parts)), ranks]
     if whole := over(board.across, board.spec, board.critical):
         blocks.append(_grid(whole))
     if holes := [one for one in board.across if not one.standing]:

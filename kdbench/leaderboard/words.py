@@ -68,7 +68,7 @@ def critical(board: Board) -> str:
     if found is None:
         return (
             f"No critical-difference diagram: it takes {LEAST_METHODS} methods without holes and "
-            f"{LEAST_CELLS} cells (data sets times pairs), and here are {cells}."
+            f"{LEAST_CELLS} cells (data sets times pairs); this board has {cells}."
         )
     told = "; ".join(", ".join(clique) for clique in found.cliques) or "none"
     return (

@@ -343,7 +343,7 @@ def test_ranks_over_cells_are_there_from_six_cells_on_and_it_is_said_why_they_ar
     assert five.critical is None
     assert json.loads(five.json())["critical"] is None
     told = "No critical-difference diagram: it takes 3 methods without holes and 6 cells"
-    assert told in five.markdown() and "here are 5" in five.markdown()
+    assert told in five.markdown() and "this board has 5." in five.markdown()
     found = six.critical
     assert found.ranks == {"dkd": 1.0, "kd": 2.0, "scratch": 3.0, "at": 4.0}
     assert round(found.difference, 2) == 1.91
