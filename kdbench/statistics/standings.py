@@ -1,9 +1,9 @@
 """Many methods over one or several cells: mean values, rank intervals, groups not told apart."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 from string import ascii_lowercase
 from typing import TypeAlias, TypeVar
 
@@ -83,7 +83,8 @@ def standings(values: Mapping[Name, Cells], *, resamples: int = 2000) -> dict[Na
         Statistician 69, 2015 (enlarged quantiles); H.-P. Piepho, An Algorithm for a Letter-Based
         Representation of All-Pairwise Comparisons, Journal of Computational and Graphical
         Statistics 13, 2004 (letters); J. C. Hsu, Multiple Comparisons: Theory and Methods, 1996,
-        chapter 4 (with the best).
+        chapter 4 (with the best); C. Bron and J. Kerbosch, Algorithm 457: Finding All Cliques of an
+        Undirected Graph, Communications of the ACM 16, 1973 (groups).
 
     Example:
         >>> a, b = {0: 0.9, 1: 0.91, 2: 0.92}, {0: 0.5, 1: 0.51, 2: 0.49}
@@ -184,12 +185,10 @@ def _beaten(count: int, apart: Mapping[tuple[int, int], _Apart]) -> set[int]:
 
 def _letters(count: int, told: set[tuple[int, int]], order: Sequence[int]) -> list[str]:
     """For each method the letters of its groups; the best one's come first."""
-    groups = [frozenset(range(count))]
-    for pair in sorted(told):
-        split = [group - {one} for group in groups if group >= set(pair) for one in pair]
-        kept = [group for group in groups if not group >= set(pair)]
-        groups = list(dict.fromkeys([*kept, *split]))
-        groups = [one for one in groups if not any(one < other for other in groups)]
+    apart = told | {(j, i) for i, j in told}
+    alike = [{j for j in range(count) if j != i and (i, j) not in apart} for i in range(count)]
+    found = _groups(frozenset(), set(range(count)), set(), alike)
+    groups = list(islice(found, _MOST_GROUPS + 1))  # there may be more than anybody could wait for
     if len(groups) > _MOST_GROUPS:
         return [""] * count
     place = {method: rank for rank, method in enumerate(order)}
@@ -199,3 +198,22 @@ def _letters(count: int, told: set[tuple[int, int]], order: Sequence[int]) -> li
         "".join(name for name, group in zip(names, groups, strict=True) if one in group)
         for one in range(count)
     ]
+
+
+def _groups(
+    group: frozenset[int], may: set[int], done: set[int], alike: Sequence[set[int]]
+) -> Iterator[frozenset[int]]:
+    """The largest groups of methods that are all alike, which hold `group`: Bron and Kerbosch.
+
+    Args:
+        may: Others that are alike all of the group and may still join it.
+        done: Others that are alike all of it, whose groups were found already.
+        alike: Of each method those that it is not told from.
+    """
+    if not (may or done):
+        yield group
+        return
+    pivot = max(may | done, key=lambda one: len(may & alike[one]))
+    for one in sorted(may - alike[pivot]):
+        yield from _groups(group | {one}, may & alike[one], done & alike[one], alike)
+        may, done = may - {one}, done | {one}

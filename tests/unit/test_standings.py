@@ -154,6 +154,34 @@ def test_contenders_are_those_that_no_one_sided_test_beats() -> None:
     assert {name for name, one in standings(values).items() if one.contender} == kept
 
 
+def test_eighty_methods_of_unlike_variances_are_judged_without_listing_all_their_groups() -> None:
+    stream = np.random.default_rng(0)
+    spread = stream.lognormal(-2, 1, 80)
+    values = {
+        f"m{k:02}": {"c": dict(enumerate((spread[k] * stream.normal(0, 1, 5) - 0.03 * k).tolist()))}
+        for k in range(80)
+    }  # millions of groups, of which more than a dozen are none
+    found = standings(values, resamples=10)
+    assert {one.letters for one in found.values()} == {""}
+    assert 0 < sum(bool(one.contender) for one in found.values()) < 80
+
+
+def test_groups_are_the_largest_sets_of_methods_that_are_not_told_apart() -> None:
+    stream = np.random.default_rng(6)
+    for _ in range(20):
+        gains = {name: float(stream.normal(0, 0.1)) for name in "abcdefg"}
+        found = standings(drawn(stream, gains, 1, 5), resamples=10)
+        groups = [
+            {name for name, one in found.items() if letter in one.letters}
+            for letter in sorted(set("".join(one.letters for one in found.values())))
+        ]
+        assert groups
+        assert set().union(*groups) == set(found)
+        assert not any(one < other for one in groups for other in groups)
+        best = max(found, key=lambda name: found[name].mean)
+        assert "a" in found[best].letters
+
+
 def test_the_order_of_methods_cells_and_seeds_changes_no_bit() -> None:
     values = drawn(np.random.default_rng(2), {"a": 0.0, "b": 0.1, "c": 0.2}, 3, 4)
     turned = {
