@@ -11,12 +11,14 @@ from kdbench.cli.output import is_terminal, json_out, say, warn
 from kdbench.cli.selection import StoreDir, store_folder
 from kdbench.errors import CheckFailed, NothingSelected, UsageError
 
+_PANEL = "What is printed, of the whole board without any; files always hold all of it"
+
 if TYPE_CHECKING:
     from kdbench.leaderboard import Board
 
 
 def leaderboard(
-    where: Annotated[
+    place: Annotated[
         str | None,
         typer.Argument(metavar="FOLDER|SUITE", help="A folder with records, or a suite's name."),
     ] = None,
@@ -26,40 +28,81 @@ def leaderboard(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_tex: Annotated[bool, typer.Option("--tex", help="Print LaTeX tables.")] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write or check the files here.")
     ] = None,
     store: StoreDir = None,
+    columns: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,C", help="Print these columns of the CSV.", rich_help_panel=_PANEL
+        ),
+    ] = "",
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="[-]COLUMN",
+            help="Order the rows of each table, the smallest first; with - the largest.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'COLUMN OP VALUE'",
+            help="Print rows that meet this (= != < <= > >=, ~ for holds); repeat.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    seeds_at_least: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Leave out rows of fewer seeds.", rich_help_panel=_PANEL
+        ),
+    ] = 0,
 ) -> None:
-    """Make the board of a folder of records: README.md, leaderboard.csv and leaderboard.json."""
-    from kdbench.leaderboard import read, read_spec, write
+    """Make the board of a folder of records: README.md, leaderboard.csv, .json and .tex."""
+    from kdbench.leaderboard import WHOLE, left_out, read, read_spec, selected, view_of, write
 
-    if sum((check, as_json, as_csv, as_markdown)) > 1:
+    if sum((check, as_json, as_csv, as_markdown, as_tex)) > 1:
         raise UsageError(
-            "--check, --json, --csv and --markdown exclude each other",
+            "--check, --json, --csv, --markdown and --tex exclude each other",
             "each is another thing to do",
             "give one",
         )
-    folder = folder_of(where, store)
+    folder = folder_of(place, store)
     if not folder.is_dir():
-        how = f"kdbench run --store {folder}" if store or os.sep in (where or "") else "kdbench run"
+        how = f"kdbench run --store {folder}" if store or os.sep in (place or "") else "kdbench run"
         raise NothingSelected(f"no records in {folder}", "the folder is not there", how)
     board = read(folder)
+    view = view_of(board, columns=columns, sort=sort, where=where or (), seeds=seeds_at_least)
+    if view != WHOLE and (check or output):
+        raise UsageError(
+            f"{'--check' if check else '--output'} takes no part of a board",
+            "files hold the whole board, so that its records give the same bytes to everybody",
+            "print the part: --csv, --json, --markdown, --tex, or none of them for the console",
+        )
     if read_spec(folder) is None:
         warn(f"{folder} has no suite.json: nothing is compared and nothing is expected")
+    shown = selected(board, view)
     if check:
         _check(board, output or folder, folder)
     elif as_json:
         import json
 
-        json_out(json.loads(board.json()))
+        json_out(json.loads(shown.json()))
     elif as_csv:
-        say(board.csv().rstrip("\n"))
+        for line in left_out(board, view):
+            warn(line)
+        say(shown.csv().rstrip("\n"))
     elif as_markdown:
-        say(board.markdown().rstrip("\n"))
+        say(shown.markdown().rstrip("\n"))
+    elif as_tex:
+        say(shown.tex().rstrip("\n"))
     else:
-        say(board.console(shutil.get_terminal_size((110, 24)).columns if is_terminal() else 110))
-        for path in write(board, output or folder):
+        say(shown.console(shutil.get_terminal_size((110, 24)).columns if is_terminal() else 110))
+        for path in write(board, output or folder) if view == WHOLE else ():
             say(f"wrote {path}")
 
 

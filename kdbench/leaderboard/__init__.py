@@ -18,15 +18,49 @@ from kdbench.leaderboard.folder import check, files, read, read_spec, unexplaine
 from kdbench.leaderboard.limit import Limit
 from kdbench.leaderboard.metrics import read_metrics, with_metrics
 from kdbench.leaderboard.pairing import of_method
+from kdbench.leaderboard.selection import left_out, selected, view_of
 from kdbench.leaderboard.spec import About, BoardSpec
 from kdbench.leaderboard.speed import Figure, Step, name_of, read_speeds, steps, write_speed
 from kdbench.leaderboard.tables import build
+from kdbench.leaderboard.view import WHOLE, View
 
 __all__ = [
-    "About", "Board", "BoardSpec", "Cell", "Comparison", "Expense", "Figure", "Gap", "Limit",
-    "Overall", "Row", "Step", "Table", "build", "check", "compare", "files", "name_of",
-    "of_method", "read", "read_metrics", "read_spec", "read_speeds", "record_id", "select",
-    "steps", "unexplained", "with_metrics", "write", "write_spec", "write_speed",
+    "WHOLE",
+    "About",
+    "Board",
+    "BoardSpec",
+    "Cell",
+    "Comparison",
+    "Expense",
+    "Figure",
+    "Gap",
+    "Limit",
+    "Overall",
+    "Row",
+    "Step",
+    "Table",
+    "View",
+    "build",
+    "check",
+    "compare",
+    "files",
+    "left_out",
+    "name_of",
+    "of_method",
+    "read",
+    "read_metrics",
+    "read_spec",
+    "read_speeds",
+    "record_id",
+    "select",
+    "selected",
+    "steps",
+    "unexplained",
+    "view_of",
+    "with_metrics",
+    "write",
+    "write_spec",
+    "write_speed",
 ]  # fmt: skip
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from kdbench.leaderboard.board import Overall, Row, Table
 from kdbench.leaderboard.spec import BoardSpec
+from kdbench.leaderboard.text import stored
 from kdbench.record import canonical
-from kdbench.statistics import Standing, standings
+from kdbench.statistics import Critical, Standing, critical, standings
 
 _Key = tuple[str, str, float]
 """Method, hyperparameters and quiz split: what makes rows of two tables the same method."""
@@ -32,6 +33,25 @@ def across(tables: Sequence[Table], spec: BoardSpec) -> tuple[Overall, ...]:
         for key, row in keys.items()
     ]  # fmt: skip
     return tuple(sorted(rows, key=_place))
+
+
+def ranked(methods: Sequence[Overall], spec: BoardSpec) -> Critical | None:
+    """Ranks of the methods without holes over all cells, by gain over the first baseline.
+
+    Baselines that run again beside a quiz split are not ranked twice.
+    """
+    gains = {
+        one.name: {cell: _gain(one, row, spec.baselines[0]) for cell, row in one.rows.items()}
+        for one in methods
+        if one.standing
+        and not (one.baseline and any(row.question.quiz for row in one.rows.values()))
+    }
+    return critical(gains)
+
+
+def _gain(one: Overall, row: Row, baseline: str) -> float:
+    # rounded, so that a last bit of a mean breaks no tie
+    return 0.0 if one.baseline == baseline else stored(row.gains[baseline].mean)
 
 
 def _gains(table: Table, baseline: str) -> dict[_Key, dict[int, float]]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from kdbench.leaderboard.spec import BoardSpec
+from kdbench.leaderboard.view import WHOLE, View
 from kdbench.record import Card, Deployed, Question, Record, SpeedRecord
-from kdbench.statistics import Contrast, Estimate, Standing
+from kdbench.statistics import Contrast, Critical, Estimate, Standing
 
 if TYPE_CHECKING:
     import pandas
@@ -180,6 +181,8 @@ class Board:
         across: Methods over all tables; empty where there is one table only.
         absent: Expected data sets and pairs without any full record.
         speeds: What steps cost, measured alone.
+        critical: The methods' ranks over all cells; None with too few cells or methods.
+        view: What is shown of it.
     """
 
     spec: BoardSpec
@@ -188,6 +191,8 @@ class Board:
     across: tuple[Overall, ...]
     absent: tuple[tuple[str, str], ...]
     speeds: tuple[SpeedRecord, ...] = ()
+    critical: Critical | None = None
+    view: View = WHOLE
 
     def markdown(self) -> str:
         """The board as Markdown."""
@@ -200,6 +205,12 @@ class Board:
         from kdbench.leaderboard.export import to_csv
 
         return to_csv(self)
+
+    def tex(self) -> str:
+        """The board as tables of LaTeX's booktabs, to be put into a document."""
+        from kdbench.leaderboard.tex import render
+
+        return render(self)
 
     def frame(self) -> "pandas.DataFrame":
         """The rows and columns of `csv`."""

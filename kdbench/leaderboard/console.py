@@ -1,10 +1,12 @@
 """The board in brief, as plain text for a terminal."""
 
 import textwrap
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
 from kdbench.leaderboard import words
+from kdbench.leaderboard.aspects import Aspect, aspects
 from kdbench.leaderboard.board import Board, Row, Table
 from kdbench.leaderboard.text import MISSING, figures, fixed, plain, spread
 
@@ -17,23 +19,26 @@ _COMPARED = "; * baseline; over: gain in points, paired by seed"
 
 def render(board: Board, width: int) -> str:
     """Tables of accuracy, gain over the first baseline, agreement, KL, step and overhead."""
-    blocks = [
-        _table(table, board.spec.baselines, width) for table in (*board.tables, *board.partial)
-    ]
+    shown = str(board.view)
+    blocks = [_wrap(plain(words.viewed(shown), 2000), width)] if shown else []
+    blocks += [_table(table, board, width) for table in (*board.tables, *board.partial)]
     if board.absent:
         blocks.append(_wrap(f"no full trial yet: {len(board.absent)} of the suite's pairs", width))
-    if board.tables or board.partial:
+    if (board.tables or board.partial) and not board.view.columns:
         legend = _LEGEND + (_COMPARED if board.spec.baselines else "")
         blocks.append(_wrap(legend, width))
     return "\n\n".join(blocks) + "\n" if blocks else "no trial yet\n"
 
 
-def _table(table: Table, baselines: tuple[str, ...], width: int) -> str:
+def _table(table: Table, board: Board, width: int) -> str:
     short = words.share(table.question)
     title = table.heading + (f" - not the full protocol, {short}" if short else "")
     lines = [_wrap(plain(title), width)]
-    if table.rows:
-        lines.append(_grid([_cells(row, baselines) for row in table.rows], width))
+    if board.view.columns:
+        lines += [_chosen(aspect, width) for aspect in aspects(table, board)]
+    elif table.rows:
+        rows = [_cells(row, board.spec.baselines) for row in table.rows]
+        lines.append(_grid(rows, width))
     told = [
         f"not ranked: {gap.name} has {len(gap.done)} of {len(table.seeds)} seeds; {seeds} {reason}"
         for gap in table.gaps
@@ -53,7 +58,8 @@ def _grid(rows: list[dict[str, str]], width: int) -> str:
     columns, spare = list(rows[0]), list(_SPARE)
     while True:
         cells = [[row[column] for column in columns] for row in rows]
-        grid = _tabulated(columns, cells)
+        align = ["left", *["right"] * (len(columns) - 1)]
+        grid = _tabulated(columns, cells, align)
         over = max(map(len, grid.splitlines())) - width
         if over <= 0:
             return grid
@@ -61,11 +67,17 @@ def _grid(rows: list[dict[str, str]], width: int) -> str:
             break
         columns.remove(spare.pop(0))
     room = max(8, max(len(row[0]) for row in cells) - over)
-    return _tabulated(columns, [[plain(row[0], room), *row[1:]] for row in cells])
+    return _tabulated(columns, [[plain(row[0], room), *row[1:]] for row in cells], align)
 
 
-def _tabulated(columns: list[str], cells: list[list[str]]) -> str:
-    align = ["left", *["right"] * (len(columns) - 1)]
+def _chosen(aspect: Aspect, width: int) -> str:
+    """The columns that were asked for, all of them; long words are cut."""
+    most = max(12, width // len(aspect.header))
+    cells = [[plain(one.text, most) for one in entries] for entries in aspect.lines]
+    return _tabulated([plain(name) for name in aspect.header], cells, aspect.align)
+
+
+def _tabulated(columns: list[str], cells: list[list[str]], align: Sequence[str]) -> str:
     return tabulate(cells, columns, tablefmt="simple", disable_numparse=True, colalign=align)
 
 

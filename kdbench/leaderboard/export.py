@@ -9,50 +9,23 @@ from typing import TYPE_CHECKING, Any
 from kdbench.leaderboard.alone import as_json
 from kdbench.leaderboard.board import Board, Row, Table
 from kdbench.leaderboard.expenses import NUMBERS
+from kdbench.leaderboard.sheet import Value, columns, line
 from kdbench.leaderboard.text import spreadsheet, stored
-from kdbench.record import canonical
-from kdbench.statistics import Contrast, Estimate, Standing
+from kdbench.leaderboard.view import View
+from kdbench.statistics import Critical, Estimate, Standing
 
 if TYPE_CHECKING:
     import pandas
 
-_FIRST = ("accuracy", "agreement", "kl", "ece")
-_WHO = (
-    "dataset", "teacher", "student", "protocol", "split", "table", "row", "method",
-    "hyperparameters", "quiz", "rows", "settings", "baseline", "n", "seeds", "rank_low",
-    "rank_high", "group",
-)  # fmt: skip
-_TESTED = ("_p_holm", "_more_seeds")
-_SIZES = (
-    "gap_closed",
-    *NUMBERS,
-    "cpu_ms",
-    "latency_ms",
-    "throughput",
-    "parameters",
-    "multiply_adds",
-    "hardware",
-)
-
 
 def to_csv(board: Board) -> str:
     """A header and a line a row of the full board; the same columns whatever a row lacks."""
-    names = {name for table in board.tables for row in table.rows for name in row.metrics}
-    metrics = [*_FIRST, *sorted(names - set(_FIRST))]
-    lines = [
-        _line(table, row, metrics, board.spec.baselines)
-        for table in board.tables
-        for row in table.rows
-    ]
-    intervals = [*metrics, *(f"gain_over_{text}" for text in board.spec.baselines)]
-    intervals += ["overhead", "cpu_overhead"]
-    tests = [f"gain_over_{text}{end}" for text in board.spec.baselines for end in _TESTED]
-    header = [*_WHO, *(name + end for name in intervals for end in ("", "_low", "_high"))]
-    header += [*tests, *_SIZES]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, header, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
+    header, text = board.view.columns or columns(board), io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([spreadsheet(name) for name in header])
+    for table in board.tables:
+        lines = (line(table, row) for row in table.rows)
+        writer.writerows([_cell(found.get(name)) for name in header] for found in lines)
     return text.getvalue()
 
 
@@ -63,36 +36,10 @@ def to_frame(board: Board) -> "pandas.DataFrame":
     return pandas.read_csv(io.StringIO(to_csv(board)))
 
 
-def _line(table: Table, row: Row, metrics: list[str], baselines: tuple[str, ...]) -> dict[str, Any]:
-    ask, cost = row.question, row.expense
-    line: dict[str, Any] = {
-        "dataset": spreadsheet(ask.dataset), "teacher": spreadsheet(ask.teacher),
-        "student": spreadsheet(ask.student), "protocol": table.key[:12],
-        "split": ask.evaluation.split, "table": table.part,
-        "row": spreadsheet(row.name), "method": spreadsheet(ask.method),
-        "hyperparameters": canonical(ask.hyperparameters),
-        "quiz": ask.quiz, "rows": row.rows, "settings": spreadsheet(row.settings),
-        "baseline": int(bool(row.baseline)), "n": len(row.seeds),
-        "seeds": " ".join(map(str, row.seeds)),
-    }  # fmt: skip
-    if row.standing and row.standing.rank:
-        line["rank_low"], line["rank_high"] = row.standing.rank
-        line["group"] = row.standing.letters
-    for name in metrics:
-        line |= _interval(name, row.metrics.get(name))
-    for text in baselines:
-        line |= _interval(f"gain_over_{text}", row.gains.get(text))
-        line |= _tested(f"gain_over_{text}", row.contrasts.get(text))
-    line["gap_closed"] = "" if row.gap_closed is None else _number(row.gap_closed)
-    line |= _interval("overhead", cost.overhead if cost else None)
-    line |= _interval("cpu_overhead", row.cpu_overhead)
-    costs = {} if cost is None else {name: getattr(cost, name) for name in NUMBERS}
-    costs |= {name: getattr(row, name) for name in ("cpu_ms", "latency_ms", "throughput")}
-    line |= {name: _number(value) for name, value in costs.items() if value is not None}
-    line["parameters"] = row.deployed.parameters if row.deployed else ""
-    line["multiply_adds"] = row.deployed.multiply_adds if row.deployed else ""
-    line["hardware"] = spreadsheet(table.hardware[cost.hardware]) if cost else ""
-    return line
+def _cell(value: Value) -> str:
+    if isinstance(value, str):
+        return spreadsheet(value)
+    return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def to_json(board: Board) -> str:
@@ -102,20 +49,23 @@ def to_json(board: Board) -> str:
         "suite": board.spec.suite,
         "title": board.spec.title,
         "baselines": list(board.spec.baselines),
-        "tables": [_table(table) for table in board.tables],
-        "partial": [_table(table) for table in board.partial],
+        "tables": [_table(table, board.view) for table in board.tables],
+        "partial": [_table(table, board.view) for table in board.partial],
         "across": [
             {"name": one.name, "missing": list(one.missing), "standing": _standing(one.standing)}
             for one in board.across
         ],
+        "critical": board.critical and _critical(board.critical),
         "absent": [{"dataset": dataset, "pair": pair} for dataset, pair in board.absent],
     }
+    if str(board.view) or board.view.columns:
+        data["view"] = str(board.view)
     if board.speeds:  # a board without any keeps its bytes
         data["speed"] = [as_json(record) for record in board.speeds]
     return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _table(table: Table, view: View) -> dict[str, Any]:
     shared = table.question.model_dump(
         mode="json", exclude={"method", "hyperparameters", "quiz", "seed"}
     )
@@ -126,7 +76,7 @@ def _table(table: Table) -> dict[str, Any]:
         "teachers": [card.model_dump(mode="json") for card in table.teachers],
         "hardware": list(table.hardware),
         "remarks": list(table.remarks),
-        "rows": [_row(table, row) for row in table.rows],
+        "rows": [_row(table, row, view) for row in table.rows],
         "gaps": [
             {
                 "name": gap.name,
@@ -138,7 +88,10 @@ def _table(table: Table) -> dict[str, Any]:
     }
 
 
-def _row(table: Table, row: Row) -> dict[str, Any]:
+def _row(table: Table, row: Row, view: View) -> dict[str, Any]:
+    if view.columns:
+        found = line(table, row)
+        return {name: found.get(name) for name in view.columns}
     cost = row.expense
     return {
         "name": row.name,
@@ -195,7 +148,8 @@ def _numbers(values: Mapping[str, float | None]) -> dict[str, float]:
 
 
 def _estimate(estimate: Estimate) -> dict[str, float | int | bool | None]:
-    low, high = (None if end is None else stored(end) for end in (estimate.low, estimate.high))
+    ends = (None, None) if estimate.identical else (estimate.low, estimate.high)
+    low, high = (None if end is None else stored(end) for end in ends)
     return {
         "mean": stored(estimate.mean), "low": low, "high": high, "n": estimate.n,
         "identical": estimate.identical,
@@ -205,25 +159,18 @@ def _estimate(estimate: Estimate) -> dict[str, float | int | bool | None]:
 def _standing(standing: Standing | None) -> dict[str, Any] | None:
     if standing is None:
         return None
-    ends = (None if end is None else stored(end) for end in (standing.low, standing.high))
+    same = standing.low == standing.high
+    ends = (None if end is None or same else stored(end) for end in (standing.low, standing.high))
     return {
         "mean": stored(standing.mean), **dict(zip(("low", "high"), ends, strict=True)),
         "rank": standing.rank and list(standing.rank), "group": standing.letters,
+        "contender": standing.contender,
     }  # fmt: skip
 
 
-def _interval(name: str, estimate: Estimate | None) -> dict[str, str]:
-    ends = (None, None, None) if estimate is None else (estimate.mean, estimate.low, estimate.high)
-    texts = ("" if end is None else _number(end) for end in ends)
-    return dict(zip((name, f"{name}_low", f"{name}_high"), texts, strict=True))
-
-
-def _tested(name: str, contrast: Contrast | None) -> dict[str, str]:
-    """Holm's p value, and how many more seeds would settle what is not settled."""
-    adjusted, more = (contrast.adjusted, contrast.more) if contrast else (None, None)
-    texts = ("" if adjusted is None else _number(adjusted), "" if more is None else str(more))
-    return dict(zip((name + end for end in _TESTED), texts, strict=True))
-
-
-def _number(value: float) -> str:
-    return f"{stored(value):.10g}"
+def _critical(found: Critical) -> dict[str, Any]:
+    return {
+        "cells": found.cells, "difference": found.difference, "p": found.p,
+        "ranks": [{"name": name, "rank": stored(rank)} for name, rank in found.ranks.items()],
+        "cliques": [list(clique) for clique in found.cliques],
+    }  # fmt: skip

@@ -67,6 +67,7 @@ def files(board: Board) -> dict[str, bytes]:
         "README.md": board.markdown(),
         "leaderboard.csv": board.csv(),
         "leaderboard.json": board.json(),
+        "leaderboard.tex": board.tex(),
     }
     return {name: text.encode() for name, text in texts.items()}
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from kdbench.leaderboard.across import across
+from kdbench.leaderboard.across import across, ranked
 from kdbench.leaderboard.board import Board, Gap, Row, Table
 from kdbench.leaderboard.cells import Cell, select
 from kdbench.leaderboard.parts import Share, baselines, shares
@@ -39,12 +39,14 @@ def build(
     ]
     tables.sort(key=lambda table: _place(table, spec))  # stable: the defaults first
     full = tuple(table for table in tables if table.question.full)
+    over = across(full, spec)
     have = {(table.question.dataset, table.pair) for table in full}
     return Board(
         spec=spec,
         tables=full,
         partial=tuple(table for table in tables if not table.question.full),
-        across=across(full, spec),
+        across=over,
+        critical=ranked(over, spec),
         absent=tuple(place for place in spec.wanted if place not in have),
         speeds=tuple(speeds),
     )

@@ -4,7 +4,78 @@ from kdbench.leaderboard.board import Board, Gap, Table
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.text import figures, fixed
 from kdbench.record import Question, TrainingProtocol
-from kdbench.statistics import LEAST_CELLS, MOST_SEEDS, Contrast, mean
+from kdbench.statistics import LEAST_CELLS, LEAST_METHODS, MOST_SEEDS, Contrast, mean
+
+_ACCURACY = (
+    'Mean ± half-width of the 95 % t interval over n seeds; "identical" where all seeds gave the '
+    "same value. Gains are differences of accuracy in points, paired by seed; a gain in bold is "
+    "told from 0 by a paired t test at the 5 % level of its whole column (Holm). Rank: by "
+    "accuracy, in 95 % of resamples of the seeds. Methods of the same group (letter) are not told "
+    "apart; with more than a dozen groups there are no letters. Contenders: with 95 % confidence "
+    "the best method is one of them. Baselines are bold. A method that holds out a quiz split "
+    "trains on fewer rows and is compared with baselines on those rows."
+)
+_FIDELITY = (
+    "Agreement with the teacher, on all rows and on those where it errs, and KL(teacher‖student) "
+    "are measured on the same split as accuracy or, where it says so, on the transfer set; NLL and "
+    "ECE are against the labels. By agreement."
+)
+_COST = (
+    "Overhead is relative to the first baseline, with its 95 % interval over n trials. Step, "
+    "images/s, teacher passes an image, extra parameters and peak memory are of training, latency "
+    "(batch 1), throughput (batch 256) and parameters of the deployed student. By overhead."
+)
+_CPU = "CPU overhead is the same ratio in processor time, which others hardly move."
+_SHARED = (
+    "Step ms and overhead charge every method a whole pass of the live teacher. Warm ms is a step "
+    "that reads the teacher's kept answer, amortised ms one in which the methods of a cohort pay "
+    "in equal parts what its teacher took, first answers included."
+)
+_TUNED = (
+    "Settings: of each method those that the suite has for this pair; the baselines are those of "
+    "the defaults."
+)
+
+
+def how(board: Board) -> dict[str, str]:
+    """What the figures of each of a table's boards are, by the board's name."""
+    rows = [row for table in board.tables for row in table.rows]
+    cost = [_COST]
+    cost += [_CPU] if any(row.cpu_overhead for row in rows) else []
+    cost += [_SHARED] if any(row.expense and row.expense.shared for row in rows) else []
+    return {"Accuracy": _ACCURACY, "Fidelity": _FIDELITY, "Cost": " ".join(cost)}
+
+
+def facts(table: Table) -> list[str]:
+    """What a table is of, but for its hardware, a line each."""
+    short = share(table.question)
+    lines = [
+        f"Teacher: {teacher(table)}",
+        f"Student: {training(table.question.protocol)}; {rows(table)}; "
+        f"{seeds(table)}; protocol {table.key[:12]}{f'; only {short}' if short else ''}.",
+    ]
+    return lines if table.part == "defaults" else [*lines, _TUNED]
+
+
+def viewed(shown: str) -> str:
+    """That it is not the whole board."""
+    return f"Shown: {shown}. Means, ranks and tests are those of the whole board."
+
+
+def critical(board: Board) -> str:
+    """What the ranks over all cells tell, or why there are none."""
+    found, cells = board.critical, sum(table.part == "defaults" for table in board.tables)
+    if found is None:
+        return (
+            f"No critical-difference diagram: it takes {LEAST_METHODS} methods without holes and "
+            f"{LEAST_CELLS} cells (data sets times pairs); this board has {cells}."
+        )
+    told = "; ".join(", ".join(clique) for clique in found.cliques) or "none"
+    return (
+        f"Mean rank: over {found.cells} cells; methods whose mean ranks are more than "
+        f"{fixed(found.difference, 2)} apart are told apart (Nemenyi's test, 5 % level). "
+        f"Not told apart: {told}."
+    )
 
 
 def training(protocol: TrainingProtocol) -> str:
@@ -89,7 +160,8 @@ def across(cells: int) -> str:
     return (
         "Points of accuracy, the mean of the tables' means, with its 95 % interval by bootstrap; "
         f"it holds for {held}. Rank: in 95 % of the resamples. Methods of the same group (letter) "
-        "are not told apart. Of each method the settings by default."
+        "are not told apart. Contenders: with 95 % confidence the best method is one of them. Of "
+        "each method the settings by default."
     )
 
 

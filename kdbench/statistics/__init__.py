@@ -5,6 +5,13 @@ a number: one value has no interval, and a median has none below six values.
 """
 
 from kdbench.statistics.contrasts import MOST_SEEDS, Contrast, contrasts, seeds_to_settle
+from kdbench.statistics.critical import (
+    LEAST_METHODS,
+    Critical,
+    average_ranks,
+    critical,
+    critical_difference,
+)
 from kdbench.statistics.estimates import (
     LEAST_FOR_MEDIAN,
     LEVEL,
@@ -18,7 +25,8 @@ from kdbench.statistics.estimates import (
 from kdbench.statistics.standings import LEAST_CELLS, Cells, Standing, standings
 
 __all__ = [
-    "LEAST_CELLS", "LEAST_FOR_MEDIAN", "LEVEL", "MOST_SEEDS", "Cells", "Contrast", "Estimate",
-    "Standing", "contrasts", "mean", "median_interval", "medians_ratio", "paired", "ratio",
+    "LEAST_CELLS", "LEAST_FOR_MEDIAN", "LEAST_METHODS", "LEVEL", "MOST_SEEDS", "Cells", "Contrast",
+    "Critical", "Estimate", "Standing", "average_ranks", "contrasts", "critical",
+    "critical_difference", "mean", "median_interval", "medians_ratio", "paired", "ratio",
     "seeds_to_settle", "standings",
 ]  # fmt: skip

@@ -1,9 +1,9 @@
 """Many methods over one or several cells: mean values, rank intervals, groups not told apart."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 from string import ascii_lowercase
 from typing import TypeAlias, TypeVar
 
@@ -39,6 +39,8 @@ class Standing:
             above.
         letters: Two methods that share a letter are not told apart; "" as above, and where it would
             take more than a dozen letters to say so.
+        contender: Whether it may be the best: with 95 % confidence, the method that truly is the
+            best is a contender, however many there are; None as above.
     """
 
     mean: float
@@ -46,6 +48,15 @@ class Standing:
     high: float | None = None
     rank: tuple[int, int] | None = None
     letters: str = ""
+    contender: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """What is seen between two methods: the first's lead and its two-sided p value."""
+
+    lead: float
+    p: float
 
 
 def standings(values: Mapping[Name, Cells], *, resamples: int = 2000) -> dict[Name, Standing]:
@@ -57,7 +68,8 @@ def standings(values: Mapping[Name, Cells], *, resamples: int = 2000) -> dict[Na
     the factor sqrt((n - 1) / n), and its quantiles by that of the normal distribution's to the t
     distribution's. Which methods are told apart is found by a test of every pair (t, paired by seed
     within each cell, degrees of freedom after Welch and Satterthwaite), by Holm at the 5 % level
-    of all pairs together.
+    of all pairs together. No contender is who is worse than any other method by the one-sided test,
+    at the 5 % level of its own pairs together (Bonferroni).
 
     Args:
         values: Higher is better; every method has the same cells, and the same seeds in each.
@@ -70,7 +82,9 @@ def standings(values: Mapping[Name, Cells], *, resamples: int = 2000) -> dict[Na
         3.8 (levels); T. C. Hesterberg, What Teachers Should Know About the Bootstrap, The American
         Statistician 69, 2015 (enlarged quantiles); H.-P. Piepho, An Algorithm for a Letter-Based
         Representation of All-Pairwise Comparisons, Journal of Computational and Graphical
-        Statistics 13, 2004 (letters).
+        Statistics 13, 2004 (letters); J. C. Hsu, Multiple Comparisons: Theory and Methods, 1996,
+        chapter 4 (with the best); C. Bron and J. Kerbosch, Algorithm 457: Finding All Cliques of an
+        Undirected Graph, Communications of the ACM 16, 1973 (groups).
 
     Example:
         >>> a, b = {0: 0.9, 1: 0.91, 2: 0.92}, {0: 0.5, 1: 0.51, 2: 0.49}
@@ -89,11 +103,13 @@ def standings(values: Mapping[Name, Cells], *, resamples: int = 2000) -> dict[Na
     low, high = np.quantile(draws, [tail, 1 - tail], axis=1)
     ranks = 1 + (draws[None, :, :] > draws[:, None, :]).sum(axis=1)
     first, last = np.quantile(ranks, [tail, 1 - tail], axis=1, method="nearest")
-    letters = _letters(len(names), _told(cells), np.argsort(-means, kind="stable").tolist())
+    apart = _apart(cells)
+    letters = _letters(len(names), _told(apart), np.argsort(-means, kind="stable").tolist())
+    beaten = _beaten(len(names), apart)
     return {
         name: Standing(
             mean=float(means[i]), low=float(low[i]), high=float(high[i]),
-            rank=(int(first[i]), int(last[i])), letters=letters[i],
+            rank=(int(first[i]), int(last[i])), letters=letters[i], contender=i not in beaten,
         )
         for i, name in enumerate(names)
     }  # fmt: skip
@@ -137,9 +153,9 @@ def _enlarged(cells: Sequence[Array]) -> float:
     return math.sqrt(size / (size - 1)) * float(stdtrit(freedom, (1 + LEVEL) / 2)) / _NORMAL
 
 
-def _told(cells: Sequence[Array]) -> set[tuple[int, int]]:
-    """The pairs that are told apart."""
-    p = {}
+def _apart(cells: Sequence[Array]) -> dict[tuple[int, int], _Apart]:
+    """Of every pair of methods whose difference varies."""
+    found = {}
     for i, j in combinations(range(len(cells[0])), 2):
         apart = [cell[i] - cell[j] for cell in cells]
         shares = [float(one.var(ddof=1)) / len(one) / len(cells) ** 2 for one in apart]
@@ -147,19 +163,32 @@ def _told(cells: Sequence[Array]) -> set[tuple[int, int]]:
         if (variance := math.fsum(shares)) > (1e-12 * scale) ** 2:
             parts = (share**2 / (len(one) - 1) for share, one in zip(shares, apart, strict=True))
             freedom = variance**2 / math.fsum(parts)
-            centre = math.fsum(float(one.mean()) for one in apart) / len(cells)
-            p[i, j] = 2 * float(stdtr(freedom, -abs(centre) / math.sqrt(variance)))
-    return {pair for pair, adjusted in holm(p).items() if adjusted < 1 - LEVEL}
+            lead = math.fsum(float(one.mean()) for one in apart) / len(cells)
+            p = 2 * float(stdtr(freedom, -abs(lead) / math.sqrt(variance)))
+            found[i, j] = _Apart(lead, p)
+    return found
+
+
+def _told(apart: Mapping[tuple[int, int], _Apart]) -> set[tuple[int, int]]:
+    """The pairs that are told apart."""
+    adjusted = holm({pair: one.p for pair, one in apart.items()})
+    return {pair for pair, p in adjusted.items() if p < 1 - LEVEL}
+
+
+def _beaten(count: int, apart: Mapping[tuple[int, int], _Apart]) -> set[int]:
+    """The methods that cannot be the best."""
+    bound = (1 - LEVEL) / max(1, count - 1)
+    return {
+        j if one.lead > 0 else i for (i, j), one in apart.items() if one.lead and one.p / 2 < bound
+    }
 
 
 def _letters(count: int, told: set[tuple[int, int]], order: Sequence[int]) -> list[str]:
     """For each method the letters of its groups; the best one's come first."""
-    groups = [frozenset(range(count))]
-    for pair in sorted(told):
-        split = [group - {one} for group in groups if group >= set(pair) for one in pair]
-        kept = [group for group in groups if not group >= set(pair)]
-        groups = list(dict.fromkeys([*kept, *split]))
-        groups = [one for one in groups if not any(one < other for other in groups)]
+    apart = told | {(j, i) for i, j in told}
+    alike = [{j for j in range(count) if j != i and (i, j) not in apart} for i in range(count)]
+    found = _groups(frozenset(), set(range(count)), set(), alike)
+    groups = list(islice(found, _MOST_GROUPS + 1))  # there may be more than anybody could wait for
     if len(groups) > _MOST_GROUPS:
         return [""] * count
     place = {method: rank for rank, method in enumerate(order)}
@@ -169,3 +198,22 @@ def _letters(count: int, told: set[tuple[int, int]], order: Sequence[int]) -> li
         "".join(name for name, group in zip(names, groups, strict=True) if one in group)
         for one in range(count)
     ]
+
+
+def _groups(
+    group: frozenset[int], may: set[int], done: set[int], alike: Sequence[set[int]]
+) -> Iterator[frozenset[int]]:
+    """The largest groups of methods that are all alike, which hold `group`: Bron and Kerbosch.
+
+    Args:
+        may: Others that are alike all of the group and may still join it.
+        done: Others that are alike all of it, whose groups were found already.
+        alike: Of each method those that it is not told from.
+    """
+    if not (may or done):
+        yield group
+        return
+    pivot = max(may | done, key=lambda one: len(may & alike[one]))
+    for one in sorted(may - alike[pivot]):
+        yield from _groups(group | {one}, may & alike[one], done & alike[one], alike)
+        may, done = may - {one}, done | {one}

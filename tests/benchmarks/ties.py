@@ -111,6 +111,10 @@ def _counted(board: Board, truth: dict[str, float]) -> Counter[str]:
                 counts["gains, covered"] += _holds(low, high, _real(table, row, text, truth))
         letters = [set(row.standing.letters) for row in table.rows if row.standing]
         counts["tables"] += 1
+        best = max(table.rows, key=lambda row: (truth[row.question.cell], row.name), default=None)
+        if best and best.standing:
+            counts["bests"] += 1
+            counts["bests, contending"] += bool(best.standing.contender)
         counts["tables, tied by letters"] += bool(set.intersection(*letters))
         for text in board.spec.baselines:
             family = [row.contrasts[text] for row in table.rows if text in row.contrasts]

@@ -8,17 +8,21 @@ BEGIN, END = "<!-- board:digits -->\n", "<!-- /board -->"
 
 
 def excerpt(board: str) -> str:
-    """A few columns of every pair's table in a board's Markdown, under its heading."""
+    """A few columns of every pair's tables in a board's Markdown, under its heading, as one."""
     parts = []
     for section in board.split("\n## ")[1:]:
         if "Teacher: accuracy " not in section:  # over all pairs
             continue
-        rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
-        names = [cell.strip() for cell in rows[0]]
-        places = [names.index(column) for column in COLUMNS]
-        table = [[row[place].strip() for place in places] for row in rows]
-        table[1] = ["---"] * len(COLUMNS)
-        lines = ["| " + " | ".join(row) + " |" for row in table]
+        rows: dict[str, dict[str, str]] = {}
+        for table in section.split("\n### ")[1:]:
+            lines = [line for line in table.splitlines() if line.startswith("|")]
+            cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+            for row in cells[2:]:
+                found = dict(zip(cells[0], row, strict=True))
+                rows.setdefault(found["Method"], {}).update(found)
+        head = [list(COLUMNS), ["---"] * len(COLUMNS)]
+        grid = [*head, *([row[column] for column in COLUMNS] for row in rows.values())]
+        lines = ["| " + " | ".join(row) + " |" for row in grid]
         teacher = section.partition("Teacher: accuracy ")[2].partition(",")[0]
         parts.append("\n".join([f"**{section.splitlines()[0]}** ({teacher})", "", *lines]))
     return "\n\n".join(parts) + "\n"

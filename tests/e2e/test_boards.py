@@ -98,6 +98,37 @@ def test_on_digits_self_agreement_and_accuracy_rank_differently(kdbench_root: Pa
         assert ranked(table, "accuracy") != ranked(table, "agreement")
 
 
+CONTENDERS = {"fashion-mini": (6,), "digits-all": (27, 34), "digits": (5, 5)}
+"""Of the methods of each table, how many may be the best."""
+
+
+@pytest.mark.parametrize("name", CONTENDERS)
+def test_a_board_of_fifty_methods_says_which_may_be_the_best(kdbench_root: Path, name: str) -> None:
+    text = (kdbench_root / f"leaderboards/{name}/README.md").read_text("utf-8")
+    grids = [part.partition("\n### ")[0] for part in text.split("\n### Accuracy\n")[1:]]
+    for table, grid, count in zip(
+        board(kdbench_root, name)["tables"], grids, CONTENDERS[name], strict=True
+    ):
+        found = {r["name"]: r["standing"]["contender"] for r in table["rows"]}
+        assert sum(found.values()) == count
+        assert found[table["rows"][0]["name"]]
+        lines = [
+            [c.strip() for c in line.split("|")[1:-1]] for line in grid.splitlines() if "|" in line
+        ]
+        place = lines[0].index("Contender")
+        assert {line[0].strip("*"): line[place] == "yes" for line in lines[2:]} == found
+
+
+def test_committed_boards_have_too_few_cells_for_ranks_over_them_and_say_so(
+    kdbench_root: Path,
+) -> None:
+    for name, (cells, _) in BOARDS.items():
+        assert board(kdbench_root, name)["critical"] is None
+        text = (kdbench_root / f"leaderboards/{name}/README.md").read_text("utf-8")
+        assert "No critical-difference diagram: it takes 3 methods without holes and 6" in text
+        assert f"this board has {cells}." in text
+
+
 def test_the_readme_opens_with_the_board_of_digits(
     kdbench_root: Path, readme_board: ModuleType
 ) -> None:

@@ -32,7 +32,7 @@ HERE = {
     "device_name": "a CPU", "capability": "AVX2", "threads": 1, "platform": "Linux x86_64",
 }  # fmt: skip
 SPEC = BoardSpec(suite="toy", title="Toy", baselines=("scratch",), notes={})
-FILES = ("README.md", "leaderboard.csv", "leaderboard.json")
+FILES = ("README.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex")
 ALONE = """
 import sys
 from kdbench.cli import main
@@ -80,6 +80,19 @@ def folder(tmp_path: Path) -> Path:
     return board
 
 
+SHUFFLED = """
+import pathlib, random, sys
+glob, stream = pathlib.Path.glob, random.Random(int(sys.argv[1]))
+def shuffled(self, pattern):
+    found = sorted(glob(self, pattern))
+    stream.shuffle(found)
+    return iter(found)
+pathlib.Path.glob = shuffled
+from kdbench.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
 class Ran:
     """What `kdbench leaderboard` gave, run where torch and the registry may not be imported."""
 
@@ -110,9 +123,31 @@ def test_the_files_are_written_and_then_pass_their_check(folder: Path) -> None:
     checked = Ran(folder, "--check")
     assert (checked.code, checked.err) == (0, "")
     first = contents(folder)
-    assert len(first) == 3
+    assert len(first) == 4
     assert Ran(folder).code == 0
     assert contents(folder) == first
+
+
+@pytest.mark.parametrize(
+    ("locale", "zone", "seed"),
+    [("C", "Asia/Kathmandu", "1"), ("tr_TR.UTF-8", "America/St_Johns", "2"), ("C.UTF-8", "", "3")],
+)
+def test_the_bytes_do_not_depend_on_locale_time_zone_hashes_or_the_order_of_files(
+    folder: Path, tmp_path: Path, locale: str, zone: str, seed: str
+) -> None:
+    Ran(folder)
+    places = {"LC_ALL": locale, "LANG": locale, "TZ": zone, "PYTHONHASHSEED": seed}
+    line = ["leaderboard", folder, "--output", tmp_path / "other"]
+    done = subprocess.run(
+        [sys.executable, "-c", SHUFFLED, seed, *map(str, line)],
+        env=os.environ | places,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(contents(folder)) == len(FILES)
+    assert contents(tmp_path / "other") == contents(folder)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -140,7 +175,7 @@ def test_a_new_record_and_a_missing_file_fail_the_check(folder: Path) -> None:
     checked = Ran(folder, "--check")
     assert checked.code == 6
     assert checked.out.splitlines()[1] == "leaderboard.csv is missing"
-    assert len(checked.out.splitlines()) == 3
+    assert len(checked.out.splitlines()) == 4
 
 
 def test_a_bad_row_must_be_explained(folder: Path) -> None:
@@ -164,15 +199,72 @@ def test_printing_writes_nothing(folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(Ran(folder, "--csv").out)))
     assert [row["method"] for row in rows] == ["mine", "scratch"]
     assert Ran(folder, "--markdown").out.startswith("# Toy")
+    assert "\n\\begin{table*}\n" in Ran(folder, "--tex").out
     assert contents(folder) == {}
     assert Ran(folder, "--json", "--csv").code == 2
+
+
+def test_a_part_of_a_board_is_printed_in_every_form_and_never_written(folder: Path) -> None:
+    part = ("--where", "method=mine", "--columns", "row,accuracy", "--sort", "-accuracy")
+    assert Ran(folder, *part, "--csv").out == "row,accuracy\nmine,0.87\n"
+    rows = json.loads(Ran(folder, *part, "--json").out)["data"]["tables"][0]["rows"]
+    assert rows == [{"row": "mine", "accuracy": 0.87}]
+    assert "mine & 0.87 \\\\" in Ran(folder, *part, "--tex").out
+    assert "| mine  |       0.87 |" in Ran(folder, *part, "--markdown").out
+    console = Ran(folder, *part)
+    assert (console.code, console.err) == (0, "")
+    assert "Shown: rows with method = mine; by accuracy, descending." in console.out
+    assert "wrote" not in console.out
+    assert "scratch" not in console.out
+    assert contents(folder) == {}
+
+
+def test_rows_are_sorted_as_asked(folder: Path) -> None:
+    for sort, first in (("accuracy", "scratch"), ("-accuracy", "mine"), ("row", "mine")):
+        told = Ran(folder, "--csv", "--sort", sort, "--columns", "row").out.splitlines()
+        assert told[1] == first
+
+
+def test_rows_of_too_few_seeds_are_named_on_standard_error_beside_a_csv(folder: Path) -> None:
+    made = Ran(folder, "--csv", "--seeds-at-least", 4, "--columns", "row,n")
+    assert (made.code, made.out) == (0, "row,n\n")
+    assert "left out, with 3 seeds, of the 4 asked for: mine, scratch" in made.err
+    assert "left out, with 3 seeds" in Ran(folder, "--seeds-at-least", 4).out
+    kept = Ran(folder, "--csv", "--seeds-at-least", 3, "--columns", "row,n")
+    assert (kept.out, kept.err) == ("row,n\nmine,3\nscratch,3\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "what", "why"),
+    [
+        (["--columns", "row,acuracy"], 2, "no column is named 'acuracy'", "did you mean accuracy"),
+        (["--sort", "-acuracy"], 2, "no column is named 'acuracy'", "did you mean accuracy"),
+        (["--where", "acuracy>1"], 2, "no column is named 'acuracy'", "did you mean accuracy"),
+        (["--where", "accuracy"], 2, "'accuracy' is no condition", "a condition is COLUMN OP"),
+        (["--where", "method>a"], 2, "'method>a' cannot be told", "method holds words"),
+        (["--where", "accuracy>90"], 5, "no row is left", "none has accuracy > 90"),
+        (["--check", "--where", "n>1"], 2, "--check takes no part of a board", "files hold"),
+        (["--output", "x", "--sort", "n"], 2, "--output takes no part of a board", "files hold"),
+        (["--tex", "--csv"], 2, "--check, --json, --csv, --markdown and --tex", "each is"),
+    ],
+)
+def test_a_part_that_there_is_not_is_refused_with_what_would_be_one(
+    folder: Path, arguments: list[str], code: int, what: str, why: str
+) -> None:
+    made = Ran(folder, *arguments)
+    assert (made.code, made.out) == (code, "")
+    said = made.err.splitlines()
+    assert len(said) == 3
+    assert said[0].startswith(f"error: {what}")
+    assert said[1].startswith(f"  {why}")
+    assert contents(folder) == {}
 
 
 def test_another_folder_takes_the_files_and_is_checked(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     assert Ran(folder, "--output", other).code == 0
     assert contents(folder) == {}
-    assert len(contents(other)) == 3
+    assert len(contents(other)) == 4
     assert Ran(folder, "--check", "--output", other).code == 0
     assert Ran(folder, "--check").code == 6
 
@@ -186,7 +278,7 @@ def test_a_suite_s_name_means_its_store(folder: Path, tmp_path: Path) -> None:
         assert (made.code, made.err) == (0, "")
         assert f"wrote kdbench-runs/{(*arguments, 'digits')[0]}/README.md" in made.out
     assert Ran(cwd=tmp_path, KDBENCH_STORE=str(folder)).code == 0
-    assert len(contents(folder)) == 3
+    assert len(contents(folder)) == 4
 
 
 def test_without_a_description_nothing_is_compared_and_that_is_said(folder: Path) -> None:

@@ -134,15 +134,38 @@ def test_gains_over_a_baseline_are_judged_together_and_what_is_open_is_named():
     assert (data["differs"], data["more_seeds"]) == (kd.differs, kd.more)
 
 
+def grids(text):
+    """Rows by method of each table in Markdown, by the heading above it, cells by column."""
+    found, heading = {}, ""
+    for block in text.split("\n\n"):
+        heading = block.lstrip("# ") if block.startswith("#") else heading
+        if block.startswith("|"):
+            cells = [
+                [cell.strip() for cell in line.strip("|").split(" | ")]
+                for line in block.splitlines()
+            ]
+            found[heading] = {row[0]: dict(zip(cells[0], row, strict=True)) for row in cells[2:]}
+    return found
+
+
 def test_markdown_says_percent_points_and_intervals():
     text = build(records(), SPEC).markdown()
-    row = next(line for line in text.splitlines() if line.startswith("| dkd"))
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells == [
-        "dkd", "84.67 ± 3.79", "1 to 2", "a", "**+3.67 ± 1.43**", "-0.33 ± 2.87",
-        "90.00 (identical)", "0.1250 (identical)", "0.0500 (identical)", "12.3",
-        "1.20 (identical)", "2,600", "0.512", "9,877", "19,770", "3", "paper",
-    ]  # fmt: skip
+    accuracy, fidelity, cost = grids(text).values()
+    assert accuracy["dkd"] == {
+        "Method": "dkd", "Accuracy %": "84.67 ± 3.79", "Rank": "1 to 2", "Group": "a",
+        "Contender": "yes", "Gain over scratch": "**+3.67 ± 1.43**",
+        "Gain over kd": "-0.33 ± 2.87", "Gap closed %": "23", "n": "3", "Settings": "paper",
+    }  # fmt: skip
+    assert fidelity["dkd"] == {
+        "Method": "dkd", "Agreement %": "90.00 (identical)", "KL": "0.1250 (identical)",
+        "Transfer agreement %": "95.00 (identical)", "Transfer KL": "0.0500 (identical)",
+        "NLL": "0.400 (identical)", "ECE": "0.0500 (identical)", "n": "3",
+    }  # fmt: skip
+    assert cost["dkd"] == {
+        "Method": "dkd", "Overhead ×": "1.20 (identical)", "Step ms": "12.3", "Images/s": "2,600",
+        "Teacher passes": "1", "Extra parameters": "0", "Peak MiB": "100", "Latency ms": "0.512",
+        "Throughput /s": "9,877", "Parameters": "19,770", "n": "3",
+    }  # fmt: skip
     assert "| **kd** " in text and "| **scratch** " in text
     assert (
         "accuracy 96.94 %, 78,042 parameters, 1.23 M multiply-adds, weights abababababab "
@@ -160,8 +183,10 @@ def test_markdown_says_percent_points_and_intervals():
 def test_every_line_of_a_table_has_as_many_cells_as_its_header():
     nasty = records({"a|b": (0.5, 0.6), "`c`": (0.4, 0.3)} | {"scratch": (0.2, 0.1)})
     lines = [line for line in build(nasty, SPEC).markdown().splitlines() if line.startswith("|")]
-    assert len(lines) == 5
-    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+    tables = [lines[at : at + 5] for at in (0, 5, 10)]
+    assert len(lines) == 15
+    for table in tables:
+        assert len({line.replace("\\|", "").count("|") for line in table}) == 1
 
 
 def test_the_same_records_give_the_same_bytes_in_any_order_locale_and_time_zone(tmp_path):
@@ -173,12 +198,8 @@ def test_the_same_records_give_the_same_bytes_in_any_order_locale_and_time_zone(
     shuffled = many * 2
     random.Random(0).shuffle(shuffled)
     one, two = build(many, SPEC), build(shuffled, SPEC)
-    assert (one.markdown(), one.csv(), one.json(), one.console()) == (
-        two.markdown(),
-        two.csv(),
-        two.json(),
-        two.console(),
-    )
+    for text in ("markdown", "csv", "json", "tex", "console"):
+        assert getattr(one, text)() == getattr(two, text)()
     (tmp_path / "records.json").write_text(
         json.dumps([item.model_dump(mode="json") for item in many]), "utf-8"
     )
@@ -206,11 +227,155 @@ def test_the_same_records_give_the_same_bytes_in_any_order_locale_and_time_zone(
     assert done.returncode == 0, done.stderr
 
 
+def test_each_board_is_in_its_own_order_and_shows_no_column_that_no_row_has():
+    agreement = {"scratch": 0.99, "kd": 0.5, "dkd": 0.7}
+    overhead = {"scratch": 3.0, "kd": 1.0, "dkd": 2.0}
+    known = [
+        record(
+            name, seed, value, fidelity={"test": {"agreement": agreement[name]}},
+            cost={"overhead": overhead[name]}, quality={"accuracy": value},
+        )
+        for name, values in ACCURACY.items() for seed, value in enumerate(values)
+    ]  # fmt: skip
+    text = build(known, SPEC).markdown()
+    accuracy, fidelity, cost = grids(text).values()
+    bare = [one.model_copy(update={"cost": None, "deployed": None}) for one in known]
+    assert list(grids(build(bare, SPEC).markdown())) == ["Accuracy", "Fidelity"]
+    assert list(accuracy) == ["**kd**", "dkd", "**scratch**"]
+    assert list(fidelity) == ["**scratch**", "dkd", "**kd**"]
+    assert list(cost) == ["**kd**", "dkd", "**scratch**"]
+    assert list(fidelity["dkd"]) == ["Method", "Agreement %", "n"]
+    assert [line for line in text.splitlines() if line.startswith("### ")] == [
+        "### Accuracy", "### Fidelity", "### Cost",
+    ]  # fmt: skip
+
+
+ENDS = ("low", "high")
+
+
+def test_zero_variance_is_identical_and_never_an_interval():
+    board = build(records({"scratch": (0.5, 0.5, 0.5), "kd": (0.75, 0.75, 0.75)}), SPEC)
+    line = next(csv.DictReader(io.StringIO(board.csv())))
+    assert (line["accuracy"], line["gain_over_scratch"]) == ("0.75", "0.25")
+    ends = [line[f"{name}_{end}"] for name in ("accuracy", "gain_over_scratch") for end in ENDS]
+    assert ends == ["", "", "", ""]
+    row = json.loads(board.json())["tables"][0]["rows"][0]
+    for one in (row["metrics"]["accuracy"], row["gains"]["scratch"]):
+        assert (one["identical"], one["low"], one["high"]) == (True, None, None)
+    assert row["gains"]["scratch"]["p"] is None and not row["gains"]["scratch"]["differs"]
+    for text in (board.markdown(), board.tex(), board.console()):
+        assert "75.00 (identical)" in text or "75.00 (=)" in text
+        assert "± 0.00" not in text and "$\\pm$ 0.00" not in text
+
+
+def test_one_seed_has_no_p_value_rank_or_contender():
+    board = build(records({"scratch": (0.8,), "kd": (0.85,)}), SPEC)
+    line = next(csv.DictReader(io.StringIO(board.csv())))
+    told = ("accuracy_low", "rank_low", "group", "contender", "gain_over_scratch_p_holm")
+    assert [line[name] for name in told] == [""] * 5
+    row = json.loads(board.json())["tables"][0]["rows"][0]
+    assert (row["gains"]["scratch"]["p"], row["standing"]["contender"]) == (None, None)
+    assert "| Contender |" not in " ".join(board.markdown().split("\n## ")[1].split())
+
+
+BAD = {
+    "stale": record("dkd", 1, 0.123),
+    "part of the budget": record("dkd", 1, 0.123, budget=0.5),
+    "failed": record("dkd", 1, status="failed", quality={"accuracy": 0.123}),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_record_that_does_not_count_feeds_no_mean_of_any_format(kind):
+    asked = [(one, one.question) for one in records()]
+    rest = [one for one, ask in asked if (ask.method, ask.seed) != ("dkd", 1)]
+    stale = {record_id(BAD[kind])} if kind == "stale" else ()
+    board = build([*rest, BAD[kind]], SPEC, stale=stale)
+    table = only(board)
+    assert set(named(table)) == {"scratch", "kd"}
+    ((name, done),) = [(gap.name, gap.done) for gap in table.gaps]
+    assert (name, done) == ("dkd", (0, 2))
+    without = build([one for one in rest if one.question.method != "dkd"], SPEC)
+    for one, other in zip(table.rows, only(without).rows, strict=True):
+        assert (one.metrics, one.gains) == (other.metrics, other.gains)
+        assert (one.contrasts, one.standing) == (other.contrasts, other.standing)
+    full = board.markdown().partition("## Not the full protocol")[0]
+    assert "12.3 %" not in full and "12.30" not in full
+    assert board.csv() == without.csv()
+    assert "dkd: 2 of 3 seeds; seed 1 " in full
+    assert "not ranked: dkd has 2 of 3 seeds; seed 1 " in board.tex()
+
+
+def test_every_row_of_a_table_and_every_mean_over_tables_has_the_same_seeds():
+    wider = records({"scratch": (0.7, 0.8, 0.75, 0.7)}, dataset="other")
+    wider += records({"kd": (0.8, 0.9, 0.85, 0.9), "dkd": (0.8, 0.9, 0.85)}, dataset="other")
+    board = build(records() + wider, SPEC)
+    for table in board.tables:
+        for row in table.rows:
+            assert row.seeds == table.seeds
+            assert {tuple(by_seed) for by_seed in row.values.values()} == {table.seeds}
+            assert {one.n for one in (*row.metrics.values(), *row.gains.values())} == {
+                len(table.seeds)
+            }
+    ranked = {one.name: one for one in board.across}
+    assert ranked["kd"].standing is not None
+    assert ranked["dkd"].standing is None
+    assert ranked["dkd"].missing == ("other: resnet8 teaches resnet8[width=0.5]",)
+    assert "- dkd: not in other: resnet8 teaches resnet8" in board.markdown()
+
+
+def many_cells(count):
+    return [
+        one
+        for cell in range(count)
+        for one in records(
+            {
+                "scratch": (0.80, 0.81), "kd": (0.85, 0.86),
+                "dkd": (0.90, 0.91), "at": (0.70, 0.71 + 0.01 * cell),
+            },
+            dataset=f"d{cell}",
+        )
+    ]  # fmt: skip
+
+
+def test_ranks_over_cells_are_there_from_six_cells_on_and_it_is_said_why_they_are_not():
+    five, six = (build(many_cells(count), SPEC) for count in (5, 6))
+    assert five.critical is None
+    assert json.loads(five.json())["critical"] is None
+    told = "No critical-difference diagram: it takes 3 methods without holes and 6 cells"
+    assert told in five.markdown() and "this board has 5." in five.markdown()
+    found = six.critical
+    assert found.ranks == {"dkd": 1.0, "kd": 2.0, "scratch": 3.0, "at": 4.0}
+    assert round(found.difference, 2) == 1.91
+    assert found.cliques == (("dkd", "kd"), ("kd", "scratch"), ("scratch", "at"))
+    data = json.loads(six.json())["critical"]
+    assert data["ranks"][0] == {"name": "dkd", "rank": 1.0} and data["cells"] == 6
+    text = six.markdown()
+    assert "Not told apart: dkd, kd; kd, scratch; scratch, at." in text
+    assert grids(text)["Over 6 pairs"]["dkd"]["Mean rank"] == "1.00"
+    assert "Mean rank" not in five.markdown()
+
+
+def test_baselines_that_run_again_beside_a_quiz_split_are_not_ranked_twice():
+    twins = [
+        one
+        for cell in range(6)
+        for one in records(
+            {"scratch": (0.7, 0.71), "kd": (0.75, 0.76), "metadistil": (0.8, 0.81)},
+            quiz=0.1, dataset=f"d{cell}",
+        )
+    ]  # fmt: skip
+    found = build(many_cells(6) + twins, SPEC).critical
+    assert set(found.ranks) == {
+        "dkd", "kd", "scratch", "at", "metadistil (quiz split 0.1)",
+    }  # fmt: skip
+
+
 def test_one_changed_byte_fails_the_check_and_names_the_line(tmp_path):
     board = build(records(), SPEC)
     paths = write(board, tmp_path)
     names = sorted(path.name for path in paths)
-    assert names == ["README.md", "leaderboard.csv", "leaderboard.json"]
+    assert names == ["README.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex"]
     assert check(board, tmp_path) == []
     content = bytearray((tmp_path / "leaderboard.csv").read_bytes())
     content[-3] ^= 1
@@ -219,12 +384,14 @@ def test_one_changed_byte_fails_the_check_and_names_the_line(tmp_path):
         "leaderboard.csv differs from what the records give, first at line 4"
     ]
     (tmp_path / "README.md").unlink()
+    (tmp_path / "leaderboard.tex").write_bytes(b"%" + (tmp_path / "leaderboard.tex").read_bytes())
     longer = (tmp_path / "leaderboard.json").read_bytes() + b"\n"
     (tmp_path / "leaderboard.json").write_bytes(longer)
     assert check(board, tmp_path) == [
         "README.md is missing",
         "leaderboard.csv differs from what the records give, first at line 4",
         "leaderboard.json differs from what the records give, one is cut short",
+        "leaderboard.tex differs from what the records give, first at line 1",
     ]
 
 
@@ -530,12 +697,8 @@ def test_json_holds_every_seed_and_estimate():
     assert dkd["values"]["accuracy"] == {"0": 0.83, "1": 0.86, "2": 0.85}
     assert dkd["gains"]["scratch"]["mean"] == pytest.approx(0.0366667, abs=1e-6)
     assert dkd["cost"]["overhead"] == {
-        "mean": 1.2,
-        "low": 1.2,
-        "high": 1.2,
-        "n": 3,
-        "identical": True,
-    }
+        "mean": 1.2, "low": None, "high": None, "n": 3, "identical": True,
+    }  # fmt: skip
     assert dkd["cost"]["step_ms"] == 12.3 and dkd["metrics"]["transfer_kl"]["mean"] == 0.05
     assert table["teachers"][0]["weights"] == "ab" * 32 and table["protocol"]["epochs"] == 60
 

@@ -116,6 +116,72 @@ def test_where_letters_would_be_too_many_there_are_none() -> None:
     assert all(one.rank for one in found.values())
 
 
+@pytest.mark.parametrize("n", [3, 5, 8])
+def test_the_best_of_twenty_is_a_contender_and_far_worse_ones_are_not(n: int) -> None:
+    stream, kept, others = np.random.default_rng(n), 0, 0
+    gains = {f"m{k:02}": -0.04 * k for k in range(20)}
+    for _ in range(100):
+        found = standings(drawn(stream, gains, 1, n), resamples=10)
+        kept += found["m00"].contender is True
+        others += sum(bool(one.contender) for one in found.values())
+        leader = max(found.values(), key=lambda one: one.mean)
+        assert leader.contender
+    assert kept / 100 >= 0.95
+    assert others / 100 < {3: 20, 5: 14, 8: 8}[n]
+
+
+def test_of_methods_that_are_the_same_each_is_a_contender_in_nineteen_of_twenty() -> None:
+    stream, kept = np.random.default_rng(7), 0
+    for _ in range(100):
+        found = standings(drawn(stream, dict.fromkeys("abcdefghij", 0.0), 2, 5), resamples=10)
+        kept += sum(bool(one.contender) for one in found.values())
+    assert kept / 1000 >= 0.95
+
+
+def test_contenders_are_those_that_no_one_sided_test_beats() -> None:
+    values = drawn(
+        np.random.default_rng(9), {name: k * 0.1 for k, name in enumerate("abcdef")}, 1, 5
+    )
+    kept = set()
+    for name, cells in values.items():
+        ours = list(cells["c0"].values())
+        p = [
+            scipy.stats.ttest_rel(list(other["c0"].values()), ours, alternative="greater").pvalue
+            for key, other in values.items() if key != name
+        ]  # fmt: skip
+        kept |= {name} if min(p) >= 0.05 / 5 else set()
+    assert 0 < len(kept) < 6
+    assert {name for name, one in standings(values).items() if one.contender} == kept
+
+
+def test_eighty_methods_of_unlike_variances_are_judged_without_listing_all_their_groups() -> None:
+    stream = np.random.default_rng(0)
+    spread = stream.lognormal(-2, 1, 80)
+    values = {
+        f"m{k:02}": {"c": dict(enumerate((spread[k] * stream.normal(0, 1, 5) - 0.03 * k).tolist()))}
+        for k in range(80)
+    }  # millions of groups, of which more than a dozen are none
+    found = standings(values, resamples=10)
+    assert {one.letters for one in found.values()} == {""}
+    assert 0 < sum(bool(one.contender) for one in found.values()) < 80
+
+
+def test_groups_are_the_largest_sets_of_methods_that_are_not_told_apart() -> None:
+    stream = np.random.default_rng(6)
+    for _ in range(20):
+        gains = {name: float(stream.normal(0, 0.1)) for name in "abcdefg"}
+        found = standings(drawn(stream, gains, 1, 5), resamples=10)
+        groups = [
+            {name for name, one in found.items() if letter in one.letters}
+            for letter in sorted(set("".join(one.letters for one in found.values())))
+        ]
+        assert groups
+        assert set().union(*groups) == set(found)
+        assert not any(one < other for one in groups for other in groups)
+        best = max(found, key=lambda name: found[name].mean)
+        assert "a" in found[best].letters
+
+
 def test_the_order_of_methods_cells_and_seeds_changes_no_bit() -> None:
     values = drawn(np.random.default_rng(2), {"a": 0.0, "b": 0.1, "c": 0.2}, 3, 4)
     turned = {
@@ -129,9 +195,10 @@ def test_what_few_values_cannot_support_is_not_there() -> None:
     assert standings({}) == {}
     single = standings({"a": {"c": {0: 1.0}}, "b": {"c": {0: 2.0}}})
     assert single == {"a": Standing(mean=1.0), "b": Standing(mean=2.0)}
+    assert single["b"].contender is None
     same = {"c": {0: 1.0, 1: 2.0, 2: 1.5}}
     twins = standings({"a": same, "b": same})
-    assert twins["a"] == twins["b"] and twins["a"].letters == "a"
+    assert twins["a"] == twins["b"] and twins["a"].letters == "a" and twins["a"].contender
 
 
 def test_methods_of_other_cells_or_seeds_cannot_stand_beside_each_other() -> None:
