@@ -31,7 +31,8 @@ def leaderboard(
     ] = None,
     store: StoreDir = None,
 ) -> None:
-    """Make the board of a folder of records: README.md, leaderboard.csv and leaderboard.json."""
+    """Make the board of a folder of records: README.md, leaderboard.csv, .json and index.html."""
+    from kdbench.cli import page
     from kdbench.leaderboard import read, read_spec, write
 
     if sum((check, as_json, as_csv, as_markdown)) > 1:
@@ -59,8 +60,11 @@ def leaderboard(
         say(board.markdown().rstrip("\n"))
     else:
         say(board.console(shutil.get_terminal_size((110, 24)).columns if is_terminal() else 110))
-        for path in write(board, output or folder):
+        paths, why_not = page.write(board, output or folder)
+        for path in (*write(board, output or folder), *paths):
             say(f"wrote {path}")
+        if why_not:
+            warn(why_not)
 
 
 def folder_of(where: str | None, store: Path | None) -> Path:
@@ -95,10 +99,12 @@ def _check(board: "Board", files: Path, folder: Path) -> None:
 
     Raises:
         CheckFailed: Something is.
+        MissingExtra: There is a page, and what it takes to check it is not installed.
     """
+    from kdbench.cli import page
     from kdbench.leaderboard import check, unexplained
 
-    wrong, bare = check(board, files), unexplained(board)
+    wrong, bare = [*check(board, files), *page.check(board, files)], unexplained(board)
     for line in wrong:
         say(line)
     if len(wrong) > len(bare):

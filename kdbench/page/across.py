@@ -4,7 +4,8 @@ from statistics import fmean
 
 from kdbench.leaderboard import Board, Overall
 from kdbench.leaderboard.text import MISSING, fixed
-from kdbench.page.grid import Cell, Column, Grid, Line
+from kdbench.page.columns import Cell, Column
+from kdbench.page.grid import Grid, Line
 from kdbench.page.papers import families
 from kdbench.statistics import ratio
 

@@ -1,5 +1,6 @@
 """What a table says at first sight: which methods differ from the baseline, how far, how surely."""
 
+import re
 from dataclasses import dataclass
 
 from kdbench.leaderboard import BoardSpec, Row, Table
@@ -17,7 +18,7 @@ class Finding:
         mean: Points, short.
         gain: The same with its interval.
         sure: How sure that is.
-        bar: See `kdbench.page.grid.Cell`.
+        bar: See `kdbench.page.columns.Cell`.
     """
 
     name: str
@@ -65,6 +66,7 @@ def answer(table: Table, spec: BoardSpec, place: int) -> Answer | None:
     if not compared:
         return None
     keys = anchors(table, place)
+    baselines = [row for row in table.rows if row.baseline]
     limit = reach([verdict(row, baseline) for row in compared])
 
     def found(told: Told) -> tuple[Finding, ...]:
@@ -74,7 +76,7 @@ def answer(table: Table, spec: BoardSpec, place: int) -> Answer | None:
     return Answer(
         baseline=baseline, count=len(compared), seeds=len(table.seeds), limit=fixed(limit, 1),
         above=found("above"), below=found("below"), open=found("open"),
-        references=tuple(_reference(row) for row in table.rows if row.baseline),
+        references=tuple(map(_reference, sorted(baselines, key=lambda row: row.question.quiz))),
     )  # fmt: skip
 
 
@@ -82,8 +84,13 @@ def _finding(row: Row, baseline: str, key: str, limit: float) -> Finding:
     told = verdict(row, baseline)
     return Finding(
         name=row.name, key=key, told=told.told, mean=fixed(told.mean, 2, sign=True),
-        gain=told.gain, sure=told.sure, overhead=overhead(row), bar=bar(told, limit),
+        gain=told.gain, sure=_short(told.sure), overhead=overhead(row), bar=bar(told, limit),
     )  # fmt: skip
+
+
+def _short(sure: str) -> str:
+    """Without the words that the heading of a column says."""
+    return re.sub(r"needs (.*) more seeds?", r"\1", sure)
 
 
 def _reference(row: Row) -> Reference:

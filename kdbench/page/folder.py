@@ -32,10 +32,9 @@ def check(board: Board, folder: Path) -> list[str]:
     Raises:
         MissingExtra: A package of the extra `page` is not installed.
     """
-    path = folder / NAME
+    path, expected = folder / NAME, digest(render(board))
     if not path.is_file():
         return [f"{NAME} is missing"]
-    found = path.read_bytes().decode(errors="replace")
-    if digest(found) == digest(render(board)):
-        return []
-    return [f"{NAME} differs from what the records give"]
+    if digest(path.read_bytes().decode(errors="replace")) != expected:
+        return [f"{NAME} differs from what the records give"]
+    return []
