@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from kdbench.leaderboard import About, BoardSpec
-from kdbench.record import Spec
 
 _ARXIV = re.compile(r"(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?")
 _DOI = re.compile(r"10\.\d{4,9}/\S+")
@@ -32,8 +31,7 @@ class Described:
 
 def described(method: str, spec: BoardSpec) -> tuple[Described, ...]:
     """Of each member of a method that anything is said of."""
-    names = dict.fromkeys(member.name for member in Spec.parse(method).members)
-    known = ((name, spec.described.get(name)) for name in names)
+    known = ((name, spec.described.get(name)) for name in dict.fromkeys(method.split("+")))
     return tuple(_described(name, about) for name, about in known if about)
 
 
