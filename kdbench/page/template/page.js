@@ -146,9 +146,11 @@
     }
     return list;
   };
-  const number = (value) => (value === null ? "–"
-    : Math.abs(value) >= 1e-3 || value === 0 ? value.toLocaleString("en", { maximumSignificantDigits: 5 })
-    : value.toPrecision(3));
+  const figuresOf = (label, values) => { // of one line, all with as many digits after the point
+    const most = Math.max(...values.map((value) => Math.abs(value ?? 0)));
+    const digits = label.endsWith("%") ? 2 : Math.min(8, Math.max(0, 3 - Math.floor(Math.log10(most || 1))));
+    return values.map((value) => (value === null ? "–" : value.toFixed(digits)));
+  };
   const seeds = ({ seeds: columns, parts }) => {
     const table = make("table", "", { class: "values" }), head = make("tr");
     head.append(make("th", "", { scope: "col" }), ...columns.map((s) => make("th", `seed ${s}`, { scope: "col" })));
@@ -160,7 +162,7 @@
       kind.append(make("th", title, { scope: "rowgroup", colspan: columns.length + 1 }));
       for (const [label, values] of lines) {
         const line = body.insertRow();
-        line.append(make("th", label, { scope: "row" }), ...values.map((value) => make("td", number(value))));
+        line.append(make("th", label, { scope: "row" }), ...figuresOf(label, values).map((text) => make("td", text)));
       }
     }
     const box = make("div", "", { class: "box", role: "region", tabindex: 0, "aria-label": "Every seed" });
