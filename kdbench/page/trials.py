@@ -33,13 +33,11 @@ class Trial:
     Attributes:
         result: Its accuracy, for readers without the script.
         command: Runs it again, from the board's folder.
-        environment: Index into the page's environments.
     """
 
     seed: int
     result: str
     command: str
-    environment: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +69,13 @@ def anchors(table: Table, place: int) -> dict[str, str]:
     return {row.name: f"row-{place}-{index}" for index, row in enumerate(table.rows)}
 
 
-def trials(row: Row, every: Shared) -> tuple[Trial, ...]:
+def trials(row: Row) -> tuple[Trial, ...]:
     """The records of a row, in the order of its seeds."""
     return tuple(
         Trial(
             seed=record.question.seed,
             result=_percent(record.quality.get("accuracy")),
             command=command(record),
-            environment=every.environment(record),
         )
         for record in row.records
     )
@@ -122,8 +119,9 @@ def _metrics(row: Row, keys: Sequence[str]) -> dict[str, Numbers]:
     order = list(_LABELS)
     known = sorted(keys, key=lambda key: _rank(key.removeprefix(_TRANSFER), order))
     for key in known:
-        label = _LABELS.get(key.removeprefix(_TRANSFER), key.removeprefix(_TRANSFER))
-        scale = 100 if label.endswith("%") else 1
+        bare = key.removeprefix(_TRANSFER)
+        label = _LABELS.get(bare, bare)
+        scale = 100 if bare in _LABELS and label.endswith("%") else 1
         found[label] = [scale * row.values[key][seed] for seed in row.seeds]
     return found
 

@@ -19,6 +19,7 @@ class Detail:
     Attributes:
         anchor: Its place in the page.
         settings: Index into the page's hyperparameters.
+        environments: Indices into the page's environments, each once.
         source: Where they are from.
         notes: The suite's explanation, and what a reader should know.
     """
@@ -27,6 +28,7 @@ class Detail:
     anchor: str
     described: tuple[Described, ...]
     settings: int
+    environments: tuple[int, ...]
     source: str
     notes: tuple[str, ...]
     trials: tuple[Trial, ...]
@@ -120,6 +122,7 @@ def _detail(row: Row, spec: BoardSpec, anchor: str, every: Shared) -> Detail:
     return Detail(
         name=row.name, anchor=anchor, described=described(row.question.method, spec),
         settings=every.setting(row), source=row.settings,
+        environments=tuple(sorted({every.environment(record) for record in row.records})),
         notes=tuple(note for note in (row.note, *row.remarks, *said) if note),
-        trials=trials(row, every),
+        trials=trials(row),
     )  # fmt: skip

@@ -15,6 +15,7 @@ from kdbench.errors import MissingExtra
 from kdbench.leaderboard import About, Board, BoardSpec, build, read
 from kdbench.page import NAME, Plot, bundle, check, digest, render, write
 from kdbench.page.papers import link
+from kdbench.page.trials import command
 from kdbench.page.verdict import p_value, verdict
 from kdbench.record import Deployed, Failure, Record, Store
 
@@ -215,6 +216,14 @@ def test_a_command_is_three_words_of_a_shell_and_names_the_record(
     assert {tmp_path / path for _, _, path in words} == paths
 
 
+def test_a_path_with_a_shell_s_words_is_quoted(
+    kdbench_trial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "records/a b; $(touch x).json"
+    monkeypatch.setattr(Store, "path", lambda *_: Path(path))
+    assert shlex.split(command(kdbench_trial("kd", 0, 0.5))) == ["kdbench", "reproduce", path]
+
+
 def test_only_the_page_s_own_scripts_may_run_and_nothing_may_be_asked(kdbench_trials: Any) -> None:
     page = Read(render(build(kdbench_trials(), SPEC)))
     (policy,) = [v for _, name, v in page.attributes if name == "content" and "default-src" in v]
@@ -288,6 +297,7 @@ def test_without_a_script_a_reader_finds_every_figure_paper_and_command(
     assert "Of 4 methods, ▲ 1 above kd, ▼ 2 below , ○ 1 not told from it" in text
     assert "Tao Huang, Shan You: From A Stronger Teacher (NeurIPS, 2022)" in text
     assert "its weight was found elsewhere" in text
+    assert "Hyperparameters: paper, set 0 ; environment 0" in text
     assert "late : 0 of 4 seeds; seed 0 oom in step 3: no room" in text
     assert "digits: a:b: not yet tried." in text
 
