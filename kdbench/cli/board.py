@@ -60,8 +60,9 @@ def leaderboard(
         say(board.markdown().rstrip("\n"))
     else:
         say(board.console(shutil.get_terminal_size((110, 24)).columns if is_terminal() else 110))
-        paths, why_not = page.write(board, output or folder)
-        for path in (*write(board, output or folder), *paths):
+        paths = write(board, output or folder)
+        pages, why_not = page.write(board, output or folder)
+        for path in (*paths, *pages):
             say(f"wrote {path}")
         if why_not:
             warn(why_not)

@@ -110,13 +110,14 @@ def answer(
         error = caught
     records, root = selection.store.records(), selection.store.root
     whole = build(records, spec, speeds=read_speeds(root))
+    files = write(whole, root)
     pages, why_not = page.write(whole, root)
     return Done(
         found=tuple(outcomes(begun[0], records, selection.store)),
         records=tuple(r for r in records if record_id(r) not in before),
         claimed=claimed,
         board=board(selection, spec, records),
-        files=(*write(whole, root), *pages),
+        files=(*files, *pages),
         why_not=why_not,
         absent=tuple(absent),
         error=error,

@@ -161,6 +161,7 @@ def test_filters_narrow_every_table_and_say_how_far(
     seen.page.get_by_label("Filter").fill("nothing is so named")
     assert "No method of this table" in seen.page.locator("#table-0 table.grid tbody").inner_text()
     seen.page.get_by_role("button", name="Reset").click()
+    expect(seen.page.locator("#count")).to_have_text("53 rows")
     assert len(seen.names()) == 53
 
 
