@@ -3,7 +3,7 @@
 How data flows, each step a module of the same name:
 
     plugins -> registry -> suite -> plan -> teacher -> cohort (train in lockstep -> measure)
-    -> record -> leaderboard -> cli
+    -> record -> leaderboard -> page -> cli
 
 Plugins yield methods, data sets and networks; the registry finds them without importing torch. A
 suite (TOML) asks questions; the plan crosses its axes into cohorts: trials that differ only in

@@ -62,7 +62,8 @@ def leaderboard(
         ),
     ] = 0,
 ) -> None:
-    """Make the board of a folder of records: README.md, leaderboard.csv, .json and .tex."""
+    """Make the board of a folder of records: README.md, leaderboard.csv, .json, .tex, index.html."""
+    from kdbench.cli import page
     from kdbench.leaderboard import WHOLE, left_out, read, read_spec, selected, view_of, write
 
     if sum((check, as_json, as_csv, as_markdown, as_tex)) > 1:
@@ -102,8 +103,14 @@ def leaderboard(
         say(shown.tex().rstrip("\n"))
     else:
         say(shown.console(shutil.get_terminal_size((110, 24)).columns if is_terminal() else 110))
-        for path in write(board, output or folder) if view == WHOLE else ():
+        if view != WHOLE:
+            return
+        paths = write(board, output or folder)
+        pages, why_not = page.write(board, output or folder)
+        for path in (*paths, *pages):
             say(f"wrote {path}")
+        if why_not:
+            warn(why_not)
 
 
 def folder_of(where: str | None, store: Path | None) -> Path:
@@ -138,10 +145,12 @@ def _check(board: "Board", files: Path, folder: Path) -> None:
 
     Raises:
         CheckFailed: Something is.
+        MissingExtra: There is a page, and what it takes to check it is not installed.
     """
+    from kdbench.cli import page
     from kdbench.leaderboard import check, unexplained
 
-    wrong, bare = check(board, files), unexplained(board)
+    wrong, bare = [*check(board, files), *page.check(board, files)], unexplained(board)
     for line in wrong:
         say(line)
     if len(wrong) > len(bare):

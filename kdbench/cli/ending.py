@@ -44,6 +44,8 @@ def tell(asked: Selection, done: "Done", more: str) -> None:
     say(done.board.console(max(80, width)))
     say(f"records: {asked.store.root / 'records'}")
     say(f"board: {done.files[0]}")
+    if done.why_not:
+        say(done.why_not)
     say(f"next: {following(asked, done, more)}")
 
 

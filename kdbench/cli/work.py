@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdbench import engine, plan
+from kdbench.cli import page
 from kdbench.cli.outcome import Outcome, outcomes
 from kdbench.errors import DataError, KDBenchError, UsageError
 from kdbench.leaderboard import (
@@ -41,6 +42,7 @@ class Done:
         claimed: Trials that another run was at.
         board: Of what was selected.
         files: Of the whole store's board.
+        why_not: Why its page was not written, in a line, or "".
         absent: Data sets of the suite that are not here and could not be named.
         error: What kept some trials from running.
         late: Whether the time was over before all was done.
@@ -51,6 +53,7 @@ class Done:
     claimed: int
     board: Board
     files: tuple[Path, ...]
+    why_not: str
     absent: tuple[str, ...]
     error: KDBenchError | None
     late: bool
@@ -108,13 +111,17 @@ def answer(
             raise
         error = caught
     records, root = selection.store.records(), selection.store.root
-    whole = with_metrics(records, read_metrics(root).values())
+    full = with_metrics(records, read_metrics(root).values())
+    whole = build(full, spec, speeds=read_speeds(root))
+    files = write(whole, root)
+    pages, why_not = page.write(whole, root)
     return Done(
         found=tuple(outcomes(begun[0], records, selection.store)),
         records=tuple(r for r in records if record_id(r) not in before),
         claimed=claimed,
         board=board(selection, spec, records),
-        files=tuple(write(build(whole, spec, speeds=read_speeds(root)), root)),
+        files=(*files, *pages),
+        why_not=why_not,
         absent=tuple(absent),
         error=error,
         late=late,

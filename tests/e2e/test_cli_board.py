@@ -33,8 +33,11 @@ HERE = {
 }  # fmt: skip
 SPEC = BoardSpec(suite="toy", title="Toy", baselines=("scratch",), notes={})
 FILES = ("README.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex")
+PAGE = "index.html"
 ALONE = """
-import sys
+import os, sys
+if os.environ.get("WITHOUT_PAGE"):
+    sys.modules["jinja2"] = None
 from kdbench.cli import main
 code = main(sys.argv[1:])
 heavy = {"torch", "timm", "pandas", "datasets", "kdbench.registry"} & set(sys.modules)
@@ -118,7 +121,7 @@ def test_the_files_are_written_and_then_pass_their_check(folder: Path) -> None:
     assert (made.code, made.err) == (0, "")
     assert "mine" in made.out
     assert [line for line in made.out.splitlines() if line.startswith("wrote ")] == [
-        f"wrote {folder / name}" for name in FILES
+        f"wrote {folder / name}" for name in (*FILES, PAGE)
     ]
     checked = Ran(folder, "--check")
     assert (checked.code, checked.err) == (0, "")
@@ -175,7 +178,38 @@ def test_a_new_record_and_a_missing_file_fail_the_check(folder: Path) -> None:
     checked = Ran(folder, "--check")
     assert checked.code == 6
     assert checked.out.splitlines()[1] == "leaderboard.csv is missing"
-    assert len(checked.out.splitlines()) == 4
+    assert checked.out.splitlines()[4] == "index.html differs from what the records give"
+    assert len(checked.out.splitlines()) == 5
+
+
+def test_a_page_that_says_something_else_fails_the_check(folder: Path) -> None:
+    Ran(folder)
+    page = (folder / PAGE).read_text("utf-8")
+    assert page.count("87.00") == 2
+    (folder / PAGE).write_text(page.replace("87.00", "97.00"), "utf-8")
+    checked = Ran(folder, "--check")
+    assert checked.code == 6
+    assert checked.out.splitlines() == ["index.html differs from what the records give"]
+
+
+def test_without_the_page_s_packages_the_other_files_are_written_and_that_is_said(
+    folder: Path,
+) -> None:
+    made = Ran(folder, WITHOUT_PAGE="1")
+    assert made.code == 0
+    assert made.err.splitlines() == [
+        "warning: index.html was not written: the page needs jinja2; pip install 'kdbench[page]'"
+    ]
+    assert len(contents(folder)) == 4 and not (folder / PAGE).exists()
+    assert Ran(folder, "--check", WITHOUT_PAGE="1").code == 0  # there is no page to check
+    Ran(folder)
+    checked = Ran(folder, "--check", WITHOUT_PAGE="1")
+    assert checked.code == 4
+    assert [line.strip() for line in checked.err.splitlines()] == [
+        "error: the page needs jinja2",
+        "import of jinja2 halted; None in sys.modules",
+        "pip install 'kdbench[page]'",
+    ]
 
 
 def test_a_bad_row_must_be_explained(folder: Path) -> None:

@@ -120,6 +120,7 @@ def test_run_says_what_it_does_and_names_every_record_as_it_is_written(
         f"board: {store / 'README.md'}",
         "next: the same command without --budget and --steps",
     ]
+    assert "only 4 steps" in (store / "index.html").read_text("utf-8")
 
 
 def test_a_second_run_trains_nothing_and_shows_the_board(ran: Ran, store: Path) -> None:

@@ -1,0 +1,33 @@
+"""A board's page beside its other files, where the packages that it needs are installed."""
+
+from pathlib import Path
+
+from kdbench import page
+from kdbench.errors import MissingExtra
+from kdbench.leaderboard import Board
+
+
+def write(board: Board, folder: Path) -> tuple[tuple[Path, ...], str]:
+    """The page's path once it is written; or none, and in a line why not and what to do.
+
+    Raises:
+        StoreError: The file system refuses.
+    """
+    try:
+        return (page.write(board, folder),), ""
+    except MissingExtra as error:
+        return (), f"{page.NAME} was not written: {error.what}; {error.next}"
+
+
+def check(board: Board, folder: Path) -> list[str]:
+    """What is wrong with the page in `folder`, a line.
+
+    Raises:
+        MissingExtra: There is one, and what it takes to check it is not installed.
+    """
+    try:
+        return page.check(board, folder)
+    except MissingExtra:
+        if (folder / page.NAME).is_file():
+            raise
+        return []
