@@ -1,0 +1,1 @@
+"""Records -> pictures and one offline page; neither torch nor plugins."""

@@ -1,0 +1,92 @@
+"""Accuracy against what training costs, with the methods that no other beats in both."""
+
+from collections.abc import Sequence
+
+import altair
+
+from kdbench.leaderboard import BoardSpec, Row, Table
+from kdbench.page.drawing import drawn, over
+from kdbench.page.palette import QUIET
+from kdbench.page.plot import Plot
+from kdbench.page.plots.scatter import Axis, Point, kind, scatter
+from kdbench.page.plots.window import window
+from kdbench.statistics import Estimate
+
+
+def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
+    """Accuracy against overhead of a table's rows; None where fewer than two rows have both."""
+    found = points(table, spec)
+    if len(found) < 2:
+        return None
+    x = Axis(
+        title=f"training step relative to {spec.baselines[0]} (log scale; left is cheaper)",
+        shown=window([one.x for one in found], log=True), log=True,
+    )  # fmt: skip
+    y = Axis(title="accuracy, %", shown=window([one.y for one in found]))
+    best = front(found)
+    ends = [*((one.x.mean, one.y.mean) for one in best), (x.shown.high, best[-1].y.mean)]
+    steps = over([{"x": at, "y": y.shown.clamp(up)} for at, up in ends]).mark_line(
+        interpolate="step-after", color=QUIET.light, strokeWidth=1.5
+    )
+    line = steps.encode(x=altair.X("x:Q", scale=x.scale), y=altair.Y("y:Q", scale=y.scale))
+    title = "Accuracy against training cost"
+    caption = (
+        f"{len(found)} methods, n = {len(table.seeds)} seeds; bars are 95 % intervals. The line is "
+        f"the Pareto front: for a method on it ({', '.join(one.name for one in best)}) no other is "
+        "both cheaper and more accurate, by the means. Named are these, the baselines, and what "
+        "lies beyond the axes."
+    )
+    if left := len(table.rows) - len(found):
+        caption += f" Left out, for want of a comparable time: {left}."
+    chart = scatter(found, x, y, beneath=[line], reserved=ends)
+    return Plot(
+        key=key, title=title, caption=caption, svg=drawn(chart, key, f"{title}: {table.heading}")
+    )
+
+
+def points(table: Table, spec: BoardSpec) -> list[Point]:
+    """Rows that have an overhead, in the table's order; overhead as a ratio, accuracy in %."""
+    both = [
+        (row, row.expense.overhead, percent(row.metrics["accuracy"]))
+        for row in table.rows
+        if row.expense and row.expense.overhead and "accuracy" in row.metrics
+    ]
+    if not both:
+        return []
+    plain = [_point(row, spec, x, y, named=bool(row.baseline)) for row, x, y in both]
+    names = {one.name for one in front(plain)}
+    far = _far([x for _, x, _ in both], log=True), _far([y for _, _, y in both])
+    return [
+        _point(
+            row,
+            spec,
+            x,
+            y,
+            named=bool(row.baseline) or row.name in names or x in far[0] or y in far[1],
+        )
+        for row, x, y in both
+    ]
+
+
+def front(found: Sequence[Point]) -> list[Point]:
+    """The points that no other is at once left of and above, from left to right."""
+    best = list[Point]()
+    for one in sorted(found, key=lambda one: (one.x.mean, -one.y.mean, one.name)):
+        if not best or one.y.mean > best[-1].y.mean:
+            best.append(one)
+    return best
+
+
+def percent(one: Estimate) -> Estimate:
+    """Of a fraction."""
+    low, high = (None if end is None else 100 * end for end in (one.low, one.high))
+    return Estimate(mean=100 * one.mean, n=one.n, low=low, high=high, identical=one.identical)
+
+
+def _far(estimates: Sequence[Estimate], *, log: bool = False) -> list[Estimate]:
+    shown = window(estimates, log=log)
+    return [one for one in estimates if not shown.holds(one.mean)]
+
+
+def _point(row: Row, spec: BoardSpec, x: Estimate, y: Estimate, *, named: bool) -> Point:
+    return Point(name=row.name, kind=kind(row, spec), x=x, y=y, named=named)
