@@ -1,14 +1,51 @@
 """A board's plots, each a module: static SVG made with altair."""
 
+from collections.abc import Iterator
+from itertools import groupby
+
 from kdbench.leaderboard import Board
+from kdbench.leaderboard.agreements import Agreements
 from kdbench.page.plot import Plot
-from kdbench.page.plots import costs, gains
+from kdbench.page.plots import costs, coverage, curves, fidelity, gains, likeness, seeds, students
+
+__all__ = ["plots"]
 
 
-def plots(board: Board) -> tuple[Plot, ...]:
-    """A."""
-    out = []
-    for i, t in enumerate(board.tables, 1):
-        out.append(gains.plot(t, board.spec.baselines, f"gains-{i}"))
-        out.append(costs.plot(t, board.spec, f"costs-{i}"))
-    return tuple(p for p in out if p)
+def plots(board: Board, agreements: Agreements | None = None) -> tuple[Plot, ...]:
+    """All that the board has the figures for, table by table, then those over all tables.
+
+    Args:
+        agreements: Of the board's methods with each other, where logits are known.
+    """
+    found = [one for place in range(len(board.tables)) for one in _table(board, place, agreements)]
+    found += [one for one in _students(board) if one]
+    found += [one for one in [coverage.plot(board, "coverage")] if one]
+    return tuple(found)
+
+
+def _table(board: Board, place: int, agreements: Agreements | None) -> Iterator[Plot]:
+    """Of one table, the main one first; keys end in the table's number."""
+    table, spec, number = board.tables[place], board.spec, place + 1
+    made = (
+        gains.plot(table, spec.baselines, f"gains-{number}"),
+        costs.plot(table, spec, f"costs-{number}"),
+        fidelity.plot(table, spec, f"fidelity-{number}"),
+        seeds.plot(table, f"seeds-{number}"),
+        curves.plot(table, f"curves-{number}"),
+    )
+    yield from (one for one in made if one)
+    if agreements and (known := agreements.tables[place]):
+        yield likeness.plot(table, known, f"likeness-{number}")
+
+
+def _students(board: Board) -> Iterator[Plot | None]:
+    """A plot for each data set and teacher."""
+    defaults = [table for table in board.tables if table.part == "defaults"]
+
+    def same(place: int) -> tuple[str, str]:
+        return defaults[place].question.dataset, defaults[place].question.teacher
+
+    places = sorted(range(len(defaults)), key=same)
+    for number, (_, some) in enumerate(groupby(places, key=same), 1):
+        tables = [defaults[place] for place in some]
+        yield students.plot(tables, board.spec, f"students-{number}")

@@ -1,16 +1,16 @@
 """Accuracy against what training costs, with the methods that no other beats in both."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import altair
 
-from kdbench.leaderboard import BoardSpec, Row, Table
+from kdbench.leaderboard import BoardSpec, Table
 from kdbench.page.drawing import drawn, over
 from kdbench.page.palette import QUIET
 from kdbench.page.plot import Plot
-from kdbench.page.plots.scatter import Axis, Point, kind, scatter
+from kdbench.page.plots.scatter import Axis, Point, kind, percent, scatter
 from kdbench.page.plots.window import window
-from kdbench.statistics import Estimate
 
 
 def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
@@ -18,9 +18,10 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     found = points(table, spec)
     if len(found) < 2:
         return None
+    spent = [one.x for one in found]
     x = Axis(
         title=f"training step relative to {spec.baselines[0]} (log scale; left is cheaper)",
-        shown=window([one.x for one in found], log=True), log=True,
+        shown=window(spent, [one.mean for one in spent], log=True), log=True,
     )  # fmt: skip
     y = Axis(title="accuracy, %", shown=window([one.y for one in found]))
     best = front(found)
@@ -38,7 +39,7 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     )
     if left := len(table.rows) - len(found):
         caption += f" Left out, for want of a comparable time: {left}."
-    chart = scatter(found, x, y, beneath=[line], reserved=ends)
+    chart = scatter(found, x, y, beneath=[line], path=ends)
     return Plot(
         key=key, title=title, caption=caption, svg=drawn(chart, key, f"{title}: {table.heading}")
     )
@@ -53,18 +54,15 @@ def points(table: Table, spec: BoardSpec) -> list[Point]:
     ]
     if not both:
         return []
-    plain = [_point(row, spec, x, y, named=bool(row.baseline)) for row, x, y in both]
-    names = {one.name for one in front(plain)}
-    far = _far([x for _, x, _ in both], log=True), _far([y for _, _, y in both])
-    return [
-        _point(
-            row,
-            spec,
-            x,
-            y,
-            named=bool(row.baseline) or row.name in names or x in far[0] or y in far[1],
-        )
+    plain = [
+        Point(name=row.name, kind=kind(row, spec), x=x, y=y, named=bool(row.baseline))
         for row, x, y in both
+    ]
+    names = {one.name for one in front(plain)}
+    shown = window([y for _, _, y in both])
+    return [
+        replace(one, named=one.named or one.name in names or not shown.holds(one.y.mean))
+        for one in plain
     ]
 
 
@@ -75,18 +73,3 @@ def front(found: Sequence[Point]) -> list[Point]:
         if not best or one.y.mean > best[-1].y.mean:
             best.append(one)
     return best
-
-
-def percent(one: Estimate) -> Estimate:
-    """Of a fraction."""
-    low, high = (None if end is None else 100 * end for end in (one.low, one.high))
-    return Estimate(mean=100 * one.mean, n=one.n, low=low, high=high, identical=one.identical)
-
-
-def _far(estimates: Sequence[Estimate], *, log: bool = False) -> list[Estimate]:
-    shown = window(estimates, log=log)
-    return [one for one in estimates if not shown.holds(one.mean)]
-
-
-def _point(row: Row, spec: BoardSpec, x: Estimate, y: Estimate, *, named: bool) -> Point:
-    return Point(name=row.name, kind=kind(row, spec), x=x, y=y, named=named)

@@ -4,8 +4,12 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TypeAlias
 
 from kdbench.leaderboard.text import plain
+
+Place: TypeAlias = tuple[float, float]
+"""In pixels, from left and top."""
 
 _NARROW, _WIDE = frozenset("fijlrtI.,:;|!'()[] "), frozenset("mwMW%@")
 
@@ -72,15 +76,15 @@ class Label:
     """
 
     text: str
-    point: tuple[float, float]
+    point: Place
     left: float
     y: float
     leader: bool
-    end: tuple[float, float]
+    end: Place
 
 
 def placed(
-    named: Iterable[tuple[str, tuple[float, float]]], others: Sequence[tuple[float, float]],
+    named: Iterable[tuple[str, Place]], others: Sequence[Place], lines: Sequence[Place],
     frame: Box, size: float = 11,
 ) -> list[Label]:  # fmt: skip
     """Labels of points, the first ones nearest to theirs; none overlaps another.
@@ -88,6 +92,7 @@ def placed(
     Args:
         named: Texts with their points.
         others: All points, which are covered as little as can be.
+        lines: Places on lines, which are covered rather than points.
         frame: Where labels may stand. What finds no room in it is left out.
     """
     named = list(named)
@@ -104,7 +109,8 @@ def placed(
                 continue
             hidden = sum(box.holds(*point, slack=3) for point in others if point != (x, y))
             crossed = 3 * sum(box.holds(*point, slack=4) for _, point in named if point != (x, y))
-            cost = step + 14 * (hidden + crossed)
+            over = sum(box.holds(*place) for place in lines)
+            cost = step + 14 * (hidden + crossed) + 3 * over
             if best is None or cost < best[0]:
                 end = (min(max(x, left - 1), left + wide + 1), min(max(y, box.top), box.bottom))
                 best = cost, box, Label(text, (x, y), left, middle, step > 12, end)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import altair
 
@@ -19,6 +20,7 @@ WIDTH, HEIGHT = 660, 420
 BASELINE, OTHER = "baseline", "other"
 _SHAPES = ("circle", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 _SIZE = 11
+_ALONG = [i / 24 for i in range(1, 24)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,12 @@ def kind(row: Row, spec: BoardSpec) -> str:
     return family or OTHER
 
 
+def percent(one: Estimate) -> Estimate:
+    """Of a fraction."""
+    low, high = (None if end is None else 100 * end for end in (one.low, one.high))
+    return Estimate(mean=100 * one.mean, n=one.n, low=low, high=high, identical=one.identical)
+
+
 def looks(kinds: Iterable[str]) -> dict[str, tuple[Colour, str]]:
     """Colour and shape of each kind; baselines are squares in ink, what is unknown is grey."""
     fixed = {BASELINE: (INK, "square"), OTHER: (QUIET, "circle")}
@@ -86,15 +94,15 @@ def scatter(
     y: Axis,
     *,
     beneath: Sequence[altair.Chart | altair.LayerChart] = (),
-    reserved: Sequence[tuple[float, float]] = (),
+    path: Sequence[tuple[float, float]] = (),
 ) -> altair.LayerChart:
     """The points with their intervals, and the names of those that are `named`.
 
     Args:
         beneath: Layers under the points, as lines that they are compared with.
-        reserved: Places, in the axes' units, that names should not cover.
+        path: Corners of a line of steps, in the axes' units, that names should not cover.
     """
-    rows = [_row(point, x, y) for point in points]
+    rows = [_row(point, x, y) for point in sorted(points, key=lambda one: one.named)]
     found = looks([point.kind for point in points])
     domain = [*found]
     color = altair.Scale(domain=domain, range=[colour.light for colour, _ in found.values()])
@@ -110,7 +118,7 @@ def scatter(
     marks = over(rows).mark_point(
         filled=True, size=52, opacity=1, stroke=PAPER.light, strokeWidth=0.7
     )
-    names = _labels(points, x, y, reserved)
+    names = _labels(points, x, y, path)
     return layered(
         *beneath,
         bars.encode(x=across, y=altair.Y("low:Q", scale=y.scale), y2="high:Q", color=paint, opacity=faint),
@@ -161,29 +169,46 @@ def _ticks(axis: Axis) -> dict[str, object]:
 
 
 def _labels(
-    points: Sequence[Point], x: Axis, y: Axis, reserved: Sequence[tuple[float, float]]
+    points: Sequence[Point], x: Axis, y: Axis, path: Sequence[tuple[float, float]]
 ) -> list[Label]:
     """Names of the named, baselines first."""
 
     def at(across: float, up: float) -> tuple[float, float]:
         return WIDTH * x.place(across), HEIGHT * (1 - y.place(up))
 
-    everything = [at(one.x.mean, one.y.mean) for one in points] + [at(*place) for place in reserved]
+    corners = [at(*corner) for corner in path]
+    everything = [at(one.x.mean, one.y.mean) for one in points]
+    for (left, before), (right, after) in pairwise(corners):
+        everything += [(left + share * (right - left), before) for share in _ALONG]
+        everything += [(right, before + share * (after - before)) for share in _ALONG]
     named = sorted(
         (one for one in points if one.named), key=lambda one: (one.kind != BASELINE, -one.y.mean)
     )
     texts = [(_name(one, x, y), at(one.x.mean, one.y.mean)) for one in named]
-    return placed(texts, everything, Box(0, 0, WIDTH, HEIGHT), _SIZE)
+    bars = [
+        at(*place)
+        for one in named
+        for end in (0.15, 0.35, 0.55, 0.75, 0.95)
+        for place in _along(one, end)
+    ]
+    return placed(texts, everything, bars, Box(0, 0, WIDTH, HEIGHT), _SIZE)
+
+
+def _along(point: Point, share: float) -> list[tuple[float, float]]:
+    """Places at this share of the way to each end of both intervals."""
+    x, y = point.x.mean, point.y.mean
+    across = [x + share * (end - x) for end in (point.x.low, point.x.high) if end is not None]
+    up = [y + share * (end - y) for end in (point.y.low, point.y.high) if end is not None]
+    return [(at, y) for at in across] + [(x, at) for at in up]
 
 
 def _name(point: Point, x: Axis, y: Axis) -> str:
     """With its place where that lies beyond the axes."""
-    name, far = fitted(point.name, 150), []
-    if not y.shown.holds(point.y.mean):
-        far.append(f"at {point.y.mean:.1f} %")
-    if not x.shown.holds(point.x.mean):
-        far.append(f"at {point.x.mean:.3g}")
-    return " ".join([name, *far])
+    far = [fitted(point.name, 150)]
+    for one, axis, arrows in ((point.x, x, "←→"), (point.y, y, "↓↑")):
+        if not axis.shown.holds(one.mean):
+            far.append(f"{arrows[one.mean > axis.shown.high]} {one.mean:.3g}")
+    return " ".join(far)
 
 
 def _written(names: Sequence[Label]) -> list[altair.Chart]:

@@ -1,0 +1,132 @@
+"""Students of several sizes: what accuracy a deployed network of some speed has."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+import altair
+
+from kdbench.leaderboard import BoardSpec, Row, Table
+from kdbench.page.drawing import drawn, layered, over
+from kdbench.page.palette import MUTED, PAPER
+from kdbench.page.plot import Plot
+from kdbench.page.plots.lettering import fitted
+from kdbench.page.plots.scatter import HEIGHT, WIDTH, kind, looks
+
+_GAP = 26
+"""Pixels between a student's name and the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a deployed student is measured by, in words with the unit, and how."""
+
+    title: str
+    of: Callable[[Row], float | None]
+
+
+MEASURES = (
+    Measure("latency of the deployed student at batch 1, ms", lambda row: row.latency_ms),
+    Measure(
+        "multiply-adds of the deployed student, millions",
+        lambda row: row.deployed.multiply_adds / 1e6 if row.deployed else None,
+    ),
+)
+"""The first one that all rows have is drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The rows of one kind (a family, or one baseline) with one student.
+
+    Attributes:
+        size: Median over rows, in the measure's unit.
+        accuracy: Mean over rows of their means, in %.
+        count: Rows.
+    """
+
+    student: str
+    kind: str
+    size: float
+    accuracy: float
+    count: int
+
+
+def plot(tables: Sequence[Table], spec: BoardSpec, key: str) -> Plot | None:
+    """Accuracy against speed; None of fewer than two students, or where nothing is known of them.
+
+    Args:
+        tables: Of one data set and teacher, with hyperparameters by default.
+    """
+    rows = [(table, row) for table in tables for row in table.rows if "accuracy" in row.metrics]
+    rows = [(table, row) for table, row in rows if not row.question.quiz]
+    measure = next((m for m in MEASURES if all(m.of(row) is not None for _, row in rows)), None)
+    if measure is None or len({table.question.student for table, _ in rows}) < 2:
+        return None
+    found = groups(rows, spec, measure)
+    ask = tables[0].question
+    title = f"Students of {fitted(ask.teacher, 300)} on {fitted(ask.dataset, 200)}"
+    caption = (
+        "One point for each baseline and each family of methods with each student: the mean "
+        f"accuracy of its methods ({_counts(found)}) against the median {measure.title}. "
+        "Lines join the same family; methods that hold out a quiz split are left out."
+    )
+    chart = _chart(found, measure)
+    return Plot(key=key, title=title, caption=caption, svg=drawn(chart, key, title))
+
+
+def groups(rows: Sequence[tuple[Table, Row]], spec: BoardSpec, measure: Measure) -> list[Group]:
+    """By student and kind; a baseline is a kind of its own."""
+    found: Mapping[tuple[str, str], list[Row]] = defaultdict(list)
+    for table, row in rows:
+        found[table.question.student, row.baseline or kind(row, spec)].append(row)
+    return [
+        Group(
+            student=student, kind=one, count=len(some),
+            size=median(size for row in some if (size := measure.of(row)) is not None),
+            accuracy=100 * fmean(row.metrics["accuracy"].mean for row in some),
+        )
+        for (student, one), some in sorted(found.items())
+    ]  # fmt: skip
+
+
+def _counts(found: Sequence[Group]) -> str:
+    """How many methods each family has, at most."""
+    most: dict[str, int] = {}
+    for one in found:
+        most[one.kind] = max(most.get(one.kind, 0), one.count)
+    return ", ".join(f"{name} {count}" for name, count in most.items())
+
+
+def _chart(found: Sequence[Group], measure: Measure) -> altair.LayerChart:
+    """Points, lines between students, and the students' names at the top."""
+    look = looks(one.kind for one in found)
+    rows = [
+        {"kind": fitted(one.kind, 140), "size": one.size, "accuracy": one.accuracy} for one in found
+    ]
+    domain = [fitted(name, 140) for name in look]
+    color = altair.Color(
+        "kind:N", scale=altair.Scale(domain=domain, range=[c.light for c, _ in look.values()])
+    )
+    shape = altair.Scale(domain=domain, range=[symbol for _, symbol in look.values()])
+    sizes = [one.size for one in found]
+    low, high = min(sizes), max(sizes)
+    margin = 0.12 * (high - low) or 0.1 * high or 1.0
+    scale = altair.Scale(domain=[max(0.0, low - margin), high + margin], nice=False, zero=False)
+    x = altair.X("size:Q", scale=scale, axis=altair.Axis(title=measure.title, tickCount=6))
+    y = altair.Y(
+        "accuracy:Q", scale=altair.Scale(zero=False, padding=14),
+        axis=altair.Axis(title="accuracy, %", tickCount=6),
+    )  # fmt: skip
+    by_student: Mapping[str, list[float]] = defaultdict(list)
+    for one in found:
+        by_student[one.student].append(one.size)
+    names = [{"text": fitted(name, 200), "at": median(some)} for name, some in by_student.items()]
+    heads = over(names).mark_text(fontSize=11, baseline="bottom", color=MUTED.light, dy=-8, limit=0)
+    return layered(
+        over(rows).mark_line(strokeWidth=1.2, opacity=0.6).encode(x=x, y=y, color=color),
+        over(rows).mark_point(filled=True, size=80, opacity=1, stroke=PAPER.light, strokeWidth=0.8)
+        .encode(x=x, y=y, color=color, shape=altair.Shape("kind:N", scale=shape)),
+        heads.encode(x=altair.X("at:Q", scale=scale), y=altair.value(0), text="text:N"),
+    ).properties(width=WIDTH, height=HEIGHT)  # fmt: skip
