@@ -167,9 +167,10 @@ def _said(logits: str, store: Store) -> Classes | str:
     if hashlib.sha256(content).hexdigest() != logits:
         return "its logits are not those of the record"
     try:
-        return np.argmax(load(content)["logits"], axis=1)
+        found: Classes = np.argmax(load(content)["logits"], axis=1)
     except (SafetensorError, KeyError):
         return "its logits cannot be read"
+    return found
 
 
 def _same(said: Sequence[Classes]) -> Matrix:

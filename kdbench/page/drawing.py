@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 from xml.etree import ElementTree
 
 import altair
 import vl_convert
+from pydantic import JsonValue
 
+from kdbench.leaderboard.text import plain
+from kdbench.page.lettering import fitted
 from kdbench.page.palette import COLOURS, FAINT, INK, MUTED, PAPER
+from kdbench.page.plot import Plot
 
 FONT = "Liberation Sans"
 """What text is measured with: vl-convert brings it, and Arial and Helvetica are as wide."""
@@ -30,6 +33,7 @@ _AXIS = {
 _CONFIG = {
     "aria": False, "background": None, "font": FONT, "axis": _AXIS,
     "view": {"stroke": None},
+    "text": {"font": FONT, "fontSize": 11, "baseline": "middle", "limit": 0},
     "legend": {
         "orient": "top", "title": None, "labelColor": INK.light, "labelFont": FONT,
         "labelFontSize": 11, "labelLimit": 0, "symbolOpacity": 1, "columnPadding": 18,
@@ -53,16 +57,26 @@ def layered(*layers: altair.Chart | altair.LayerChart) -> altair.LayerChart:
     return altair.LayerChart(layer=[*layers])
 
 
+def plotted(chart: altair.TopLevelMixin, *, key: str, title: str, caption: str, about: str) -> Plot:
+    """The chart as a plot, every text of it without control characters.
+
+    Args:
+        about: What board or table it is of; with the title what those hear who do not see it.
+    """
+    line = plain(title)
+    svg = drawn(chart, key, f"{line} \u2013 {plain(about)}")
+    return Plot(key=key, title=line, caption=plain(caption, 2000), svg=svg)
+
+
 def drawn(chart: altair.TopLevelMixin, key: str, label: str) -> str:
     """The chart as inline SVG whose colours are custom properties.
 
     Args:
-        chart: Its texts must have passed `plain`: a control character ends the process.
         key: Ids of the SVG begin with it, so that two plots of a page cannot clash.
-        label: What those hear who do not see it.
+        label: Of the whole picture.
     """
     with altair.data_transformers.disable_max_rows():
-        spec: dict[str, Any] = chart.to_dict()
+        spec: dict[str, object] = {name: _clean(part) for name, part in chart.to_dict().items()}
     spec["config"] = _CONFIG
     root = ElementTree.fromstring(vl_convert.vegalite_to_svg(spec))
     for element in root.iter():
@@ -76,9 +90,10 @@ def drawn(chart: altair.TopLevelMixin, key: str, label: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def still(svg: str, title: str) -> str:
-    """The SVG of a plot on a white panel of its own, with its title: a file for any background."""
+def still(svg: str) -> str:
+    """The SVG of a plot on a white panel of its own, under its label: a file for any background."""
     root = ElementTree.fromstring(svg)
+    title = root.get("aria-label", "")
     for element in root.iter():
         for name in _PAINT:
             if (value := element.get(name)) in _PLAIN:
@@ -93,7 +108,7 @@ def still(svg: str, title: str) -> str:
     ElementTree.SubElement(whole, f"{{{_SVG}}}rect", panel)
     head = {"x": str(_MARGIN), "y": "32", "font-size": "16", "font-weight": "bold"}
     text = ElementTree.SubElement(whole, f"{{{_SVG}}}text", {**head, "fill": INK.light})
-    text.text = title
+    text.text = fitted(title, width - 2 * _MARGIN, 16)
     moved = {"transform": f"translate({_MARGIN},{_MARGIN + _HEAD})"}
     ElementTree.SubElement(whole, f"{{{_SVG}}}g", moved).extend(list(root))
     return ElementTree.tostring(whole, encoding="unicode") + "\n"
@@ -104,6 +119,15 @@ def png(svg: str, scale: float = 2.0) -> bytes:
     root = ElementTree.fromstring(svg)
     root.set("font-family", FONT)
     return vl_convert.svg_to_png(ElementTree.tostring(root, encoding="unicode"), scale=scale)
+
+
+def _clean(part: JsonValue) -> JsonValue:
+    """A specification whose strings have no control characters: those would end the process."""
+    if isinstance(part, str):
+        return plain(part, 10_000)
+    if isinstance(part, dict):
+        return {key: _clean(value) for key, value in part.items()}
+    return [_clean(value) for value in part] if isinstance(part, list) else part
 
 
 def _empty(element: ElementTree.Element) -> bool:

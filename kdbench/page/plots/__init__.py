@@ -1,10 +1,12 @@
 """A board's plots, each a module: static SVG made with altair."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 
 from kdbench.leaderboard import Board
 from kdbench.leaderboard.agreements import Agreements
+from kdbench.leaderboard.text import plain
 from kdbench.page.plot import Plot
 from kdbench.page.plots import costs, coverage, curves, fidelity, gains, likeness, seeds, students
 
@@ -24,18 +26,21 @@ def plots(board: Board, agreements: Agreements | None = None) -> tuple[Plot, ...
 
 
 def _table(board: Board, place: int, agreements: Agreements | None) -> Iterator[Plot]:
-    """Of one table, the main one first; keys end in the table's number."""
+    """Of one table, the main one first; keys end in the table's number, titles name it."""
     table, spec, number = board.tables[place], board.spec, place + 1
-    made = (
+    made: tuple[Plot | None, ...] = (
         gains.plot(table, spec.baselines, f"gains-{number}"),
         costs.plot(table, spec, f"costs-{number}"),
         fidelity.plot(table, spec, f"fidelity-{number}"),
         seeds.plot(table, f"seeds-{number}"),
         curves.plot(table, f"curves-{number}"),
     )
-    yield from (one for one in made if one)
-    if agreements and (known := agreements.tables[place]):
-        yield likeness.plot(table, known, f"likeness-{number}")
+    known = agreements.tables[place] if agreements else None
+    made += (likeness.plot(table, known, f"likeness-{number}"),) if known else ()
+    several = len(board.tables) > 1
+    for one in made:
+        if one:
+            yield replace(one, title=f"{one.title} – {plain(table.heading)}") if several else one
 
 
 def _students(board: Board) -> Iterator[Plot | None]:

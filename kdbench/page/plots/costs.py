@@ -6,10 +6,11 @@ from dataclasses import replace
 import altair
 
 from kdbench.leaderboard import BoardSpec, Table
-from kdbench.page.drawing import drawn, over
+from kdbench.page.drawing import over, plotted
 from kdbench.page.palette import QUIET
 from kdbench.page.plot import Plot
-from kdbench.page.plots.scatter import Axis, Point, kind, percent, scatter
+from kdbench.page.plots.looks import kind
+from kdbench.page.plots.scatter import Axis, Point, percent, scatter
 from kdbench.page.plots.window import window
 
 
@@ -18,9 +19,10 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     found = points(table, spec)
     if len(found) < 2:
         return None
+    first = spec.baselines[0] if spec.baselines else "the first baseline"
     spent = [one.x for one in found]
     x = Axis(
-        title=f"training step relative to {spec.baselines[0]} (log scale; left is cheaper)",
+        title=f"training step relative to {first} (log scale; left is cheaper)",
         shown=window(spent, [one.mean for one in spent], log=True), log=True,
     )  # fmt: skip
     y = Axis(title="accuracy, %", shown=window([one.y for one in found]))
@@ -40,9 +42,7 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     if left := len(table.rows) - len(found):
         caption += f" Left out, for want of a comparable time: {left}."
     chart = scatter(found, x, y, beneath=[line], path=ends)
-    return Plot(
-        key=key, title=title, caption=caption, svg=drawn(chart, key, f"{title}: {table.heading}")
-    )
+    return plotted(chart, key=key, title=title, caption=caption, about=table.heading)
 
 
 def points(table: Table, spec: BoardSpec) -> list[Point]:

@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 import altair
 
 from kdbench.leaderboard import Board, Gap, Table
-from kdbench.page.drawing import drawn, layered, over
-from kdbench.page.palette import BLUE, FAINT, INK, MUTED, ORANGE, PAPER, VERMILLION, Colour
+from kdbench.page.drawing import layered, over, plotted
+from kdbench.page.lettering import fitted
+from kdbench.page.palette import BLUE, INK, MUTED, ORANGE, QUIET, VERMILLION, Colour
 from kdbench.page.plot import Plot
-from kdbench.page.plots.lettering import fitted
-from kdbench.page.plots.listing import NAMES, Listing
+from kdbench.page.plots.listing import Listing
+from kdbench.record import Pair
 
 _CELL, _HEAD = 150, 52
 
 _DONE, _PART, _FAILED, _NONE = "all seeds", "some seeds missing", "some seeds failed", "not tried"
 _LOOKS: Mapping[str, tuple[Colour, str]] = {
     _DONE: (BLUE, "circle"), _PART: (ORANGE, "triangle-up"), _FAILED: (VERMILLION, "cross"),
-    _NONE: (FAINT, "stroke"),
+    _NONE: (QUIET, "square"),
 }  # fmt: skip
 
 _UNTRIED = ("no record", "stale, made by other code")
@@ -41,9 +42,8 @@ def plot(board: Board, key: str) -> Plot | None:
         for column in range(len(board.absent))
         for line in range(len(names))
     ]
-    columns = [_heading(table) for table in tables] + [
-        [dataset, *pair.split(":")] for dataset, pair in board.absent
-    ]
+    columns = [_heading(table) for table in tables]
+    columns += [[dataset, *_networks(pair)] for dataset, pair in board.absent]
     baselines = {_shared(row.name) for table in tables for row in table.rows if row.baseline}
     lines = Listing(tuple(names), tuple(name in baselines for name in names))
     title = "Coverage"
@@ -51,10 +51,9 @@ def plot(board: Board, key: str) -> Plot | None:
         "Seeds done of those expected, by method and pair. "
         "A method with a hole is listed apart and never ranked."
     )
-    return Plot(
-        key=key, title=title, caption=caption,
-        svg=drawn(_chart(lines, cells, columns), key, f"{title} of {board.spec.title or 'the board'}"),
-    )  # fmt: skip
+    about = board.spec.title or board.spec.suite
+    chart = _chart(lines, cells, columns)
+    return plotted(chart, key=key, title=title, caption=caption, about=about)
 
 
 def methods(tables: Sequence[Table]) -> list[str]:
@@ -93,6 +92,11 @@ def _heading(table: Table) -> list[str]:
     return [ask.dataset, ask.teacher, ask.student + ", tuned" * (table.part != "defaults")]
 
 
+def _networks(pair: str) -> tuple[str, str]:
+    found = Pair.parse(pair)
+    return str(found.teacher), str(found.student)
+
+
 def _chart(
     lines: Listing, cells: Sequence[Mapping[str, object]], columns: Sequence[Sequence[str]]
 ) -> altair.LayerChart:
@@ -110,12 +114,8 @@ def _chart(
     ]
     legend = altair.Legend(orient="top", offset=_HEAD, title=None)
     marks = over(cells).mark_point(filled=True, size=70, opacity=1, xOffset=-14)
-    counts = over(cells).mark_text(
-        align="left", baseline="middle", fontSize=11, limit=0, color=MUTED.light
-    )
-    titles = over(heads).mark_text(
-        fontSize=11, lineHeight=14, limit=0, color=INK.light, dy=-36, baseline="bottom"
-    )
+    counts = over(cells).mark_text(align="left", color=MUTED.light)
+    titles = over(heads).mark_text(lineHeight=14, color=INK.light, dy=-36, baseline="bottom")
     return layered(
         lines.stripes(),
         marks.encode(

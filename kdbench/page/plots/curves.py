@@ -8,10 +8,10 @@ from statistics import fmean
 import altair
 
 from kdbench.leaderboard import Row, Table
-from kdbench.page.drawing import drawn, layered, over
+from kdbench.page.drawing import layered, over, plotted
+from kdbench.page.lettering import fitted, spread
 from kdbench.page.palette import CATEGORIES, INK, MUTED, QUIET, Colour
 from kdbench.page.plot import Plot
-from kdbench.page.plots.lettering import fitted, spread
 from kdbench.page.plots.scatter import HEIGHT, WIDTH
 
 _BEST = 4
@@ -44,9 +44,7 @@ def plot(table: Table, key: str) -> Plot | None:
     if left := len(table.rows) - len(found):
         caption += f" Left out, for want of a curve of every seed: {left}."
     chart = _chart(found, baselines, best)
-    return Plot(
-        key=key, title=title, caption=caption, svg=drawn(chart, key, f"{title}: {table.heading}")
-    )
+    return plotted(chart, key=key, title=title, caption=caption, about=table.heading)
 
 
 def curves(rows: Sequence[Row]) -> list[Curve]:
@@ -99,7 +97,7 @@ def _chart(
     layers += [
         over([{"text": fitted(one.row.name, 150)}])
         .mark_text(
-            align="left", baseline="middle", fontSize=11, limit=0, color=colour.light,
+            align="left", color=colour.light,
             fontWeight="bold" if one.row.baseline else "normal",
         )
         .encode(x=altair.value(WIDTH + 18), y=altair.value(height), text="text:N")

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from kdbench.leaderboard import BoardSpec, Table
-from kdbench.page.drawing import drawn
+from kdbench.page.drawing import plotted
 from kdbench.page.plot import Plot
-from kdbench.page.plots.scatter import Axis, Point, kind, percent, rule, scatter
+from kdbench.page.plots.looks import kind
+from kdbench.page.plots.scatter import Axis, Point, percent, rule, scatter
 from kdbench.page.plots.window import window
 from kdbench.statistics import mean
 
@@ -47,9 +48,7 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
         caption += f" Left out, for want of either: {left}."
     lines = [] if level is None else rule(level, f"teacher, {level:.2f} %", y)
     chart = scatter(found, x, y, beneath=lines)
-    return Plot(
-        key=key, title=title, caption=caption, svg=drawn(chart, key, f"{title}: {table.heading}")
-    )
+    return plotted(chart, key=key, title=title, caption=caption, about=table.heading)
 
 
 def points(table: Table, spec: BoardSpec) -> list[Point]:

@@ -7,10 +7,10 @@ import altair
 
 from kdbench.leaderboard import Row, Table
 from kdbench.leaderboard.text import spread
-from kdbench.page.drawing import drawn, layered, over
+from kdbench.page.drawing import layered, over, plotted
+from kdbench.page.lettering import minus
 from kdbench.page.palette import BLUE, INK, MUTED, PAPER, QUIET, VERMILLION, Colour
 from kdbench.page.plot import Plot
-from kdbench.page.plots.lettering import minus
 from kdbench.page.plots.listing import Listing, listing, texts
 from kdbench.page.plots.window import Window, window
 from kdbench.statistics import Contrast, Estimate
@@ -82,9 +82,7 @@ def plot(table: Table, baselines: Sequence[str], key: str) -> Plot | None:
     chart = altair.hconcat(*charts, spacing=16).resolve_legend("shared").resolve_scale(
         color="shared", shape="shared"
     )  # fmt: skip
-    return Plot(
-        key=key, title=title, caption=caption, svg=drawn(chart, key, f"{title}: {table.heading}")
-    )
+    return plotted(chart, key=key, title=title, caption=caption, about=table.heading)
 
 
 def _panel(rows: Sequence[Row], lines: Listing, baseline: str, *, first: bool) -> altair.LayerChart:
@@ -115,7 +113,7 @@ def _panel(rows: Sequence[Row], lines: Listing, baseline: str, *, first: bool) -
     ]
     if first:
         layers.append(lines.labels())
-        layers.append(texts(values, lines.y(), altair.value(WIDTH + NUMBERS), align="right"))
+        layers.append(texts(values, lines.y(), WIDTH + NUMBERS, align="right"))
     return layered(*layers).properties(width=WIDTH if first else BESIDE, height=lines.height)
 
 

@@ -7,10 +7,10 @@ from scipy.spatial.distance import squareform
 
 from kdbench.leaderboard import Table
 from kdbench.leaderboard.agreements import Agreement
-from kdbench.page.drawing import drawn, layered, over
-from kdbench.page.palette import INK, PAPER
+from kdbench.page.drawing import layered, over, plotted
+from kdbench.page.lettering import fitted
+from kdbench.page.palette import INK
 from kdbench.page.plot import Plot
-from kdbench.page.plots.lettering import fitted
 from kdbench.page.plots.listing import Listing
 
 _MOST = 620
@@ -20,6 +20,9 @@ _ROOMY = 34
 """Pixels a cell needs for its number."""
 
 _TEACHER = "the teacher"
+
+_ON_DARK, _ON_LIGHT = "#fdfdfd", "#111111"
+"""Numbers on the squares, whose colours are the same in light and in dark."""
 
 
 def plot(table: Table, found: Agreement, key: str) -> Plot:
@@ -51,9 +54,7 @@ def plot(table: Table, found: Agreement, key: str) -> Plot:
     if theirs:
         caption += " The last line is their agreement with the teacher."
     chart = _chart(listing, names, cells)
-    return Plot(
-        key=key, title=title, caption=caption, svg=drawn(chart, key, f"{title}: {table.heading}")
-    )
+    return plotted(chart, key=key, title=title, caption=caption, about=table.heading)
 
 
 def ordered(found: Agreement) -> list[int]:
@@ -90,15 +91,13 @@ def _chart(listing: Listing, names: list[str], cells: list[dict[str, float]]) ->
     if step >= _ROOMY:
         for dark in (True, False):
             some = [cell for cell in cells if (cell["value"] < middle) == dark]
-            paint = PAPER.light if dark else INK.light
-            text = over(some).mark_text(fontSize=11, color=paint).encode(
+            paint = _ON_DARK if dark else _ON_LIGHT
+            text = over(some).mark_text(color=paint).encode(
                 x=x, y=y, text=altair.Text("value:Q", format=".1f")
             )  # fmt: skip
             layers.append(text)
     heads = [{"column": i, "text": fitted(name, 150)} for i, name in enumerate(names)]
-    feet = over(heads).mark_text(
-        angle=270, align="right", baseline="middle", fontSize=11, color=INK.light, limit=0, dy=0
-    )
+    feet = over(heads).mark_text(angle=270, align="right", color=INK.light, dy=0)
     layers.append(feet.encode(x=x, y=altair.value(size["height"] + 8), text="text:N"))
     layers.append(listing.labels())
     return layered(*layers).properties(**size)

@@ -8,8 +8,8 @@ import altair
 
 from kdbench.leaderboard import Row
 from kdbench.page.drawing import layered, over
+from kdbench.page.lettering import fitted
 from kdbench.page.palette import FAINT, INK, MUTED
-from kdbench.page.plots.lettering import fitted
 
 NAMES = 170
 """Pixels for the names."""
@@ -46,13 +46,14 @@ class Listing:
             {"line": i, "text": fitted(name, NAMES), "bold": bold}
             for i, (name, bold) in enumerate(zip(self.names, self.bold, strict=True))
         ]
-        return texts(lines, self.y(), altair.value(-10), align="right")
+        return texts(lines, self.y(), -10, align="right")
 
     def stripes(self) -> altair.Chart:
         """A faint rule through every line, to lead the eye from the name."""
         lines = [{"line": i} for i in range(len(self.names))]
         rules = over(lines).mark_rule(color=FAINT.light, strokeWidth=1, strokeDash=[1, 3])
-        return rules.encode(y=self.y())
+        found: altair.Chart = rules.encode(y=self.y())
+        return found
 
 
 def listing(rows: Sequence[Row]) -> Listing:
@@ -61,16 +62,16 @@ def listing(rows: Sequence[Row]) -> Listing:
 
 
 def texts(
-    lines: Sequence[Mapping[str, object]], y: altair.Y, x: altair.X | dict[str, object], *,
+    lines: Sequence[Mapping[str, object]], y: altair.Y, x: float, *,
     align: Literal["left", "center", "right"],
 ) -> altair.LayerChart:  # fmt: skip
-    """Text at x for each of `lines`, whose `text` it is; ink and bold where `bold`, else muted."""
+    """Their `text` at x pixels; in ink and bold where they are `bold`, else muted."""
     layers = []
     for bold in (False, True):
         some = [line for line in lines if bool(line["bold"]) == bold]
         mark = over(some).mark_text(
-            align=align, baseline="middle", fontSize=11, limit=0,
-            color=INK.light if bold else MUTED.light, fontWeight="bold" if bold else "normal",
+            align=align, color=(INK if bold else MUTED).light,
+            fontWeight="bold" if bold else "normal",
         )  # fmt: skip
-        layers.append(mark.encode(y=y, x=x, text="text:N"))
+        layers.append(mark.encode(y=y, x=altair.value(x), text="text:N"))
     return layered(*layers)

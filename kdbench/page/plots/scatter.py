@@ -1,25 +1,23 @@
 """Methods as points with intervals in both directions, the ones that matter by name."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import altair
 
-from kdbench.leaderboard import BoardSpec, Row
 from kdbench.page.drawing import layered, over
-from kdbench.page.palette import CATEGORIES, FAINT, INK, MUTED, PAPER, QUIET, Colour
-from kdbench.page.plots.lettering import Box, Label, fitted, placed
+from kdbench.page.lettering import Box, Label, fitted, placed
+from kdbench.page.palette import INK, MUTED, PAPER
+from kdbench.page.plots.looks import BASELINE, looks
 from kdbench.page.plots.window import Window
-from kdbench.record import Spec
 from kdbench.statistics import Estimate
 
 WIDTH, HEIGHT = 660, 420
 
-BASELINE, OTHER = "baseline", "other"
-_SHAPES = ("circle", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 _SIZE = 11
+_WIDE = 20
 _ALONG = [i / 24 for i in range(1, 24)]
 
 
@@ -39,6 +37,18 @@ class Axis:
         return (at - low) / (high - low)
 
     @property
+    def drawn(self) -> altair.Axis:
+        """Ticks and title; on a logarithmic axis round numbers and no exponents."""
+        if not self.log:
+            return altair.Axis(title=self.title, tickCount=7)
+        low, high = self.shown.ends
+        steps = (1, 2, 5) if high / low > _WIDE else (1, 1.5, 2, 3, 4, 5, 7)
+        tens = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [step * 10.0**ten for ten in tens for step in steps]
+        values = [tick for tick in ticks if self.shown.holds(tick)]
+        return altair.Axis(title=self.title, values=values, format="~g")
+
+    @property
     def scale(self) -> altair.Scale:
         """For altair."""
         kind = "log" if self.log else "linear"
@@ -56,36 +66,10 @@ class Point:
     named: bool
 
 
-def kind(row: Row, spec: BoardSpec) -> str:
-    """Baseline, or the family that the suite's plugins say, of a sum that of all its members."""
-    if row.baseline:
-        return BASELINE
-    method = row.question.method
-    names = [method] if method in spec.described else method.split("+")
-    families = {spec.described[name].family for name in names if name in spec.described}
-    (family,) = families if len(families) == 1 else (OTHER,)
-    return family or OTHER
-
-
 def percent(one: Estimate) -> Estimate:
     """Of a fraction."""
     low, high = (None if end is None else 100 * end for end in (one.low, one.high))
     return Estimate(mean=100 * one.mean, n=one.n, low=low, high=high, identical=one.identical)
-
-
-def looks(kinds: Iterable[str]) -> dict[str, tuple[Colour, str]]:
-    """Colour and shape of each kind; baselines are squares in ink, what is unknown is grey."""
-    fixed = {BASELINE: (INK, "square"), OTHER: (QUIET, "circle")}
-    known = sorted({*kinds} - {*fixed})
-    found = {
-        one: (CATEGORIES[i % len(CATEGORIES)], _SHAPES[i % len(_SHAPES)])
-        for i, one in enumerate(known)
-    }
-    return {
-        one: look
-        for one, look in {BASELINE: fixed[BASELINE], **found, OTHER: fixed[OTHER]}.items()
-        if one in {*kinds}
-    }
 
 
 def scatter(
@@ -107,25 +91,24 @@ def scatter(
     domain = [*found]
     color = altair.Scale(domain=domain, range=[colour.light for colour, _ in found.values()])
     shape = altair.Scale(domain=domain, range=[symbol for _, symbol in found.values()])
-    across = altair.X("x:Q", scale=x.scale, axis=altair.Axis(title=x.title, **_ticks(x)))
-    up = altair.Y("y:Q", scale=y.scale, axis=altair.Axis(title=y.title, tickCount=6))
-    bars = over([row for row in rows if row["low"] is not None]).mark_rule(strokeWidth=1)
-    reach = over([row for row in rows if row["left"] is not None]).mark_rule(strokeWidth=1)
+    across = altair.X("x:Q", scale=x.scale, axis=x.drawn)
+    up = altair.Y("y:Q", scale=y.scale, axis=y.drawn)
     paint = altair.Color("kind:N", scale=color)
-    faint = altair.Opacity(
-        "named:N", scale=altair.Scale(domain=[False, True], range=[0.35, 0.9]), legend=None
-    )
+    strong = altair.Scale(domain=[False, True], range=[0.35, 0.9])
+    opacity = altair.Opacity("named:N", scale=strong, legend=None)
+    tall = over([row for row in rows if row["low"] is not None]).mark_rule(strokeWidth=1)
+    wide = over([row for row in rows if row["left"] is not None]).mark_rule(strokeWidth=1)
     marks = over(rows).mark_point(
         filled=True, size=52, opacity=1, stroke=PAPER.light, strokeWidth=0.7
     )
-    names = _labels(points, x, y, path)
+    low, left = altair.Y("low:Q", scale=y.scale), altair.X("left:Q", scale=x.scale)
     return layered(
         *beneath,
-        bars.encode(x=across, y=altair.Y("low:Q", scale=y.scale), y2="high:Q", color=paint, opacity=faint),
-        reach.encode(x=altair.X("left:Q", scale=x.scale), x2="right:Q", y=up, color=paint, opacity=faint),
+        tall.encode(x=across, y=low, y2="high:Q", color=paint, opacity=opacity),
+        wide.encode(x=left, x2="right:Q", y=up, color=paint, opacity=opacity),
         marks.encode(x=across, y=up, color=paint, shape=altair.Shape("kind:N", scale=shape)),
-        *_written(names),
-    ).properties(width=WIDTH, height=HEIGHT)  # fmt: skip
+        *_written(_labels(points, x, y, path)),
+    ).properties(width=WIDTH, height=HEIGHT)
 
 
 def rule(y: float, text: str, axis: Axis) -> list[altair.Chart]:
@@ -133,9 +116,7 @@ def rule(y: float, text: str, axis: Axis) -> list[altair.Chart]:
     rows = [{"y": y, "text": text}]
     up = altair.Y("y:Q", scale=axis.scale)
     line = over(rows).mark_rule(color=MUTED.light, strokeDash=[6, 4], strokeWidth=1.2)
-    name = over(rows).mark_text(
-        align="right", baseline="bottom", dy=-4, fontSize=_SIZE, color=INK.light, limit=0
-    )
+    name = over(rows).mark_text(align="right", baseline="bottom", dy=-4, color=INK.light)
     return [line.encode(y=up), name.encode(y=up, x=altair.value(WIDTH - 4), text="text:N")]
 
 
@@ -154,18 +135,6 @@ def _ends(one: Estimate, shown: Window) -> tuple[float | None, float | None]:
     if one.low is None or one.high is None or one.identical:
         return None, None
     return shown.clamp(one.low), shown.clamp(one.high)
-
-
-def _ticks(axis: Axis) -> dict[str, object]:
-    """Of a logarithmic axis 1, 1.5, 2, 3, 5, 7 and their tenfolds, and no exponents."""
-    if not axis.log:
-        return {"tickCount": 8}
-    low, high = axis.shown.low, axis.shown.high
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    wide = math.log10(high / low) > 1.3
-    steps = (1, 2, 5) if wide else (1, 1.5, 2, 3, 4, 5, 7)
-    values = [step * 10.0**ten for ten in decades for step in steps]
-    return {"values": [one for one in values if low <= one <= high], "format": "~g"}
 
 
 def _labels(
@@ -228,11 +197,10 @@ def _written(names: Sequence[Label]) -> list[altair.Chart]:
         return altair.Y(field, type="quantitative", scale=None, axis=None)
 
     leaders = [row for row, one in zip(rows, names, strict=True) if one.leader]
-    texts = {"align": "left", "baseline": "middle", "fontSize": _SIZE, "limit": 0}
     halo = over(rows).mark_text(
-        **texts, color=PAPER.light, stroke=PAPER.light, strokeWidth=3, strokeJoin="round"
+        align="left", color=PAPER.light, stroke=PAPER.light, strokeWidth=3, strokeJoin="round"
     )
-    ink = over(rows).mark_text(**texts, color=INK.light)
+    ink = over(rows).mark_text(align="left", color=INK.light)
     return [
         over(leaders).mark_rule(color=MUTED.light, strokeWidth=0.8).encode(
             x=across("from_x"), x2="to_x:Q", y=down("from_y"), y2="to_y:Q"

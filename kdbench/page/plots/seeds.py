@@ -4,10 +4,10 @@ import altair
 
 from kdbench.leaderboard import Table
 from kdbench.leaderboard.text import spread
-from kdbench.page.drawing import drawn, layered, over
+from kdbench.page.drawing import layered, over, plotted
+from kdbench.page.lettering import minus
 from kdbench.page.palette import BLUE, INK, QUIET
 from kdbench.page.plot import Plot
-from kdbench.page.plots.lettering import minus
 from kdbench.page.plots.listing import listing, texts
 from kdbench.page.plots.window import window
 
@@ -26,16 +26,16 @@ def plot(table: Table, key: str) -> Plot | None:
         for i, row in enumerate(rows)
         for value in row.values["accuracy"].values()
     ]
-    means = []
+    means = list[dict[str, object]]()
     for i, row in enumerate(rows):
         one = row.metrics["accuracy"]
-        held = found.holds(one.mean)
+        inside = found.holds(one.mean)
         means.append({
-            "line": i, "at": 100 * found.clamp(one.mean), "held": held,
+            "line": i, "at": 100 * found.clamp(one.mean), "inside": inside,
             "low": None if one.low is None else 100 * found.clamp(one.low),
             "high": None if one.high is None else 100 * found.clamp(one.high),
             "colour": (INK if row.baseline else BLUE).light,
-            "side": "" if held else "left" if one.mean < found.low else "right",
+            "side": "" if inside else "left" if one.mean < found.low else "right",
             "text": minus(spread(one, 2, scale=100, identical=" (same)")),
             "bold": bool(row.baseline),
         })  # fmt: skip
@@ -43,7 +43,7 @@ def plot(table: Table, key: str) -> Plot | None:
     axis = altair.Axis(title="accuracy, %", tickCount=8)
     x, y = altair.X("at:Q", scale=scale, axis=axis), lines.y()
     paint = altair.Color("colour:N", scale=None)
-    held = [one for one in means if one["held"]]
+    held = [one for one in means if one["inside"]]
     whole = [one for one in held if one["low"] is not None]
     chart = layered(
         lines.stripes(),
@@ -62,7 +62,7 @@ def plot(table: Table, key: str) -> Plot | None:
             for side in ("left", "right")
         ),
         lines.labels(),
-        texts(means, y, altair.value(WIDTH + NUMBERS), align="right"),
+        texts(means, y, WIDTH + NUMBERS, align="right"),
     ).properties(width=WIDTH, height=lines.height)  # fmt: skip
     title = "Accuracy of every seed"
     caption = (
@@ -71,6 +71,4 @@ def plot(table: Table, key: str) -> Plot | None:
     )
     if len(held) < len(rows):
         caption += " Arrows point to what lies beyond the scale."
-    return Plot(
-        key=key, title=title, caption=caption, svg=drawn(chart, key, f"{title}: {table.heading}")
-    )
+    return plotted(chart, key=key, title=title, caption=caption, about=table.heading)

@@ -8,14 +8,15 @@ from statistics import fmean, median
 import altair
 
 from kdbench.leaderboard import BoardSpec, Row, Table
-from kdbench.page.drawing import drawn, layered, over
+from kdbench.page.drawing import layered, over, plotted
+from kdbench.page.lettering import fitted
 from kdbench.page.palette import MUTED, PAPER
 from kdbench.page.plot import Plot
-from kdbench.page.plots.lettering import fitted
-from kdbench.page.plots.scatter import HEIGHT, WIDTH, kind, looks
+from kdbench.page.plots.looks import kind, looks
+from kdbench.page.plots.scatter import HEIGHT, WIDTH
 
-_GAP = 26
-"""Pixels between a student's name and the frame."""
+_HEAD = 26
+"""Pixels for the students' names, between frame and legend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,9 @@ def plot(tables: Sequence[Table], spec: BoardSpec, key: str) -> Plot | None:
         f"accuracy of its methods ({_counts(found)}) against the median {measure.title}. "
         "Lines join the same family; methods that hold out a quiz split are left out."
     )
-    chart = _chart(found, measure)
-    return Plot(key=key, title=title, caption=caption, svg=drawn(chart, key, title))
+    chart = _chart(found, spec.baselines, measure)
+    about = spec.title or spec.suite
+    return plotted(chart, key=key, title=title, caption=caption, about=about)
 
 
 def groups(rows: Sequence[tuple[Table, Row]], spec: BoardSpec, measure: Measure) -> list[Group]:
@@ -99,15 +101,18 @@ def _counts(found: Sequence[Group]) -> str:
     return ", ".join(f"{name} {count}" for name, count in most.items())
 
 
-def _chart(found: Sequence[Group], measure: Measure) -> altair.LayerChart:
+def _chart(found: Sequence[Group], baselines: Sequence[str], measure: Measure) -> altair.LayerChart:
     """Points, lines between students, and the students' names at the top."""
-    look = looks(one.kind for one in found)
+    look = looks((one.kind for one in found), baselines)
+    legend = altair.Legend(orient="top", title=None, offset=_HEAD)
     rows = [
         {"kind": fitted(one.kind, 140), "size": one.size, "accuracy": one.accuracy} for one in found
     ]
     domain = [fitted(name, 140) for name in look]
     color = altair.Color(
-        "kind:N", scale=altair.Scale(domain=domain, range=[c.light for c, _ in look.values()])
+        "kind:N",
+        scale=altair.Scale(domain=domain, range=[c.light for c, _ in look.values()]),
+        legend=legend,
     )
     shape = altair.Scale(domain=domain, range=[symbol for _, symbol in look.values()])
     sizes = [one.size for one in found]
@@ -115,18 +120,20 @@ def _chart(found: Sequence[Group], measure: Measure) -> altair.LayerChart:
     margin = 0.12 * (high - low) or 0.1 * high or 1.0
     scale = altair.Scale(domain=[max(0.0, low - margin), high + margin], nice=False, zero=False)
     x = altair.X("size:Q", scale=scale, axis=altair.Axis(title=measure.title, tickCount=6))
+    ups = [one.accuracy for one in found]
+    room = 0.06 * (max(ups) - min(ups)) or 1.0
     y = altair.Y(
-        "accuracy:Q", scale=altair.Scale(zero=False, padding=14),
-        axis=altair.Axis(title="accuracy, %", tickCount=6),
+        "accuracy:Q", axis=altair.Axis(title="accuracy, %", tickCount=6),
+        scale=altair.Scale(domain=[min(ups) - room, max(ups) + room], nice=False, zero=False),
     )  # fmt: skip
     by_student: Mapping[str, list[float]] = defaultdict(list)
     for one in found:
         by_student[one.student].append(one.size)
     names = [{"text": fitted(name, 200), "at": median(some)} for name, some in by_student.items()]
-    heads = over(names).mark_text(fontSize=11, baseline="bottom", color=MUTED.light, dy=-8, limit=0)
+    heads = over(names).mark_text(baseline="bottom", color=MUTED.light, dy=-8)
     return layered(
         over(rows).mark_line(strokeWidth=1.2, opacity=0.6).encode(x=x, y=y, color=color),
         over(rows).mark_point(filled=True, size=80, opacity=1, stroke=PAPER.light, strokeWidth=0.8)
-        .encode(x=x, y=y, color=color, shape=altair.Shape("kind:N", scale=shape)),
+        .encode(x=x, y=y, color=color, shape=altair.Shape("kind:N", scale=shape, legend=legend)),
         heads.encode(x=altair.X("at:Q", scale=scale), y=altair.value(0), text="text:N"),
     ).properties(width=WIDTH, height=HEIGHT)  # fmt: skip
