@@ -9,10 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
@@ -57,11 +57,17 @@ class _Kept(Frozen):
     """One table in the file: digests of its rows' logits, and the triangle below the diagonal."""
 
     rows: tuple[str, ...]
-    values: tuple[tuple[float, ...], ...]
+    values: tuple[tuple[Annotated[float, Field(ge=0, le=1)], ...], ...]
+
+    @model_validator(mode="after")
+    def _triangle(self) -> Self:
+        if [len(line) for line in self.values] != list(range(len(self.rows))):
+            raise ValueError("every row must have a value for each one before it")
+        return self
 
 
 class _File(Frozen):
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     tables: tuple[_Kept, ...] = ()
 
 

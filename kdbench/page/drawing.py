@@ -37,6 +37,7 @@ _CONFIG = {
     "legend": {
         "orient": "top", "title": None, "labelColor": INK.light, "labelFont": FONT,
         "labelFontSize": 11, "labelLimit": 0, "symbolOpacity": 1, "columnPadding": 18,
+        "gradientStrokeColor": FAINT.light,
     },
     "title": {
         "anchor": "start", "color": INK.light, "font": FONT, "fontSize": 12, "fontWeight": "bold",

@@ -7,6 +7,7 @@ import altair
 
 from kdbench.leaderboard import BoardSpec, Table
 from kdbench.page.drawing import over, plotted
+from kdbench.page.lettering import fitted
 from kdbench.page.palette import QUIET
 from kdbench.page.plot import Plot
 from kdbench.page.plots.looks import kind
@@ -19,7 +20,7 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     found = points(table, spec)
     if len(found) < 2:
         return None
-    first = spec.baselines[0] if spec.baselines else "the first baseline"
+    first = fitted(spec.baselines[0], 150) if spec.baselines else "the first baseline"
     spent = [one.x for one in found]
     x = Axis(
         title=f"training step relative to {first} (log scale; left is cheaper)",
@@ -33,9 +34,10 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     )
     line = steps.encode(x=altair.X("x:Q", scale=x.scale), y=altair.Y("y:Q", scale=y.scale))
     title = "Accuracy against training cost"
+    names = ", ".join(fitted(one.name, 150) for one in best)
     caption = (
         f"{len(found)} methods, n = {len(table.seeds)} seeds; bars are 95 % intervals. The line is "
-        f"the Pareto front: for a method on it ({', '.join(one.name for one in best)}) no other is "
+        f"the Pareto front: for a method on it ({names}) no other is "
         "both cheaper and more accurate, by the means. Named are these, the baselines, and what "
         "lies beyond the axes."
     )

@@ -8,7 +8,7 @@ import altair
 from kdbench.leaderboard import Row, Table
 from kdbench.leaderboard.text import spread
 from kdbench.page.drawing import layered, over, plotted
-from kdbench.page.lettering import minus
+from kdbench.page.lettering import fitted, minus
 from kdbench.page.palette import BLUE, INK, MUTED, PAPER, QUIET, VERMILLION, Colour
 from kdbench.page.plot import Plot
 from kdbench.page.plots.listing import Listing, listing, texts
@@ -17,6 +17,8 @@ from kdbench.statistics import Contrast, Estimate
 
 WIDTH, BESIDE, NUMBERS = 380, 180, 104
 """Pixels of the first panel, of those beside it, and of the numbers between."""
+
+_NAME = 110
 
 _BETTER, _WORSE = "told to be better", "told to be worse"
 _OPEN, _ITSELF = "not told apart", "the baseline itself"
@@ -67,11 +69,13 @@ def plot(table: Table, baselines: Sequence[str], key: str) -> Plot | None:
     better = sum(verdict(one) == _BETTER for one in told)
     worse = sum(verdict(one) == _WORSE for one in told)
     rest = len(told) - better - worse
-    title = f"Gains over {main}"
+    over_main = fitted(main, _NAME)
+    title = f"Gains over {over_main}"
+    all_of_them = " and to ".join(fitted(text, _NAME) for text in panels)
     caption = (
-        f"Difference of accuracy to {' and to '.join(panels)} in points, paired by seed, "
+        f"Difference of accuracy to {all_of_them} in points, paired by seed, "
         f"n = {len(table.seeds)}; bars are 95 % t intervals. Of {len(told)} methods {better} "
-        f"{_be(better)} told to be better than {main}, {worse} to be worse, and {rest} "
+        f"{_be(better)} told to be better than {over_main}, {worse} to be worse, and {rest} "
         f"{_be(rest)} not told apart (paired t test, 5 % level of the whole column by Holm). "
         "Methods that hold out a quiz split are compared with the baseline on the same rows."
     )
@@ -89,7 +93,9 @@ def _panel(rows: Sequence[Row], lines: Listing, baseline: str, *, first: bool) -
     """One baseline's."""
     found = _window(rows, baseline)
     scale = altair.Scale(domain=found.ends, nice=False, zero=False)
-    axis = altair.Axis(title=f"gain over {baseline}, points", tickCount=7 if first else 4)
+    axis = altair.Axis(
+        title=f"gain over {fitted(baseline, _NAME)}, points", tickCount=7 if first else 4
+    )
     x = altair.X("mean:Q", scale=scale, axis=axis)
     values = data(rows, baseline, found)
     zero = over([{"at": 0.0}]).mark_rule(color=MUTED.light, strokeWidth=1.2)

@@ -13,7 +13,7 @@ from kdbench.page.palette import INK
 from kdbench.page.plot import Plot
 from kdbench.page.plots.listing import Listing
 
-_MOST = 620
+_MOST = 700
 """Pixels at most."""
 
 _ROOMY = 34

@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 from kdbench.leaderboard import BoardSpec, Row
+from kdbench.page.lettering import fitted
 from kdbench.page.palette import CATEGORIES, INK, QUIET, Colour
 
 BASELINE, OTHER = "baseline", "other"
+
+_NAME = 140
+"""Pixels of a kind's name in a legend."""
 
 _SHAPES = ("circle", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 
@@ -18,7 +22,7 @@ def kind(row: Row, spec: BoardSpec) -> str:
     names = [method] if method in spec.described else method.split("+")
     families = {spec.described[name].family for name in names if name in spec.described}
     (family,) = families if len(families) == 1 else (OTHER,)
-    return family or OTHER
+    return fitted(family, _NAME) or OTHER
 
 
 def looks(kinds: Iterable[str], baselines: Sequence[str] = ()) -> dict[str, tuple[Colour, str]]:

@@ -20,17 +20,19 @@ def plot(table: Table, key: str) -> Plot | None:
     if not rows:
         return None
     lines = listing(rows)
-    found = window([row.metrics["accuracy"] for row in rows])
+    means = [row.metrics["accuracy"] for row in rows]
+    near = [row for row in rows if window(means).holds(row.metrics["accuracy"].mean)]
+    found = window(means, [at for row in near for at in row.values["accuracy"].values()])
     every = [
         {"line": i, "at": 100 * value, "holds": found.holds(value)}
         for i, row in enumerate(rows)
         for value in row.values["accuracy"].values()
     ]
-    means = list[dict[str, object]]()
+    marks = list[dict[str, object]]()
     for i, row in enumerate(rows):
         one = row.metrics["accuracy"]
         inside = found.holds(one.mean)
-        means.append({
+        marks.append({
             "line": i, "at": 100 * found.clamp(one.mean), "inside": inside,
             "low": None if one.low is None else 100 * found.clamp(one.low),
             "high": None if one.high is None else 100 * found.clamp(one.high),
@@ -43,7 +45,7 @@ def plot(table: Table, key: str) -> Plot | None:
     axis = altair.Axis(title="accuracy, %", tickCount=8)
     x, y = altair.X("at:Q", scale=scale, axis=axis), lines.y()
     paint = altair.Color("colour:N", scale=None)
-    held = [one for one in means if one["inside"]]
+    held = [one for one in marks if one["inside"]]
     whole = [one for one in held if one["low"] is not None]
     chart = layered(
         lines.stripes(),
@@ -56,13 +58,13 @@ def plot(table: Table, key: str) -> Plot | None:
         over(held).mark_point(filled=True, shape="diamond", size=44, opacity=1)
         .encode(x=x, y=y, color=paint),
         *(
-            over([one for one in means if one["side"] == side])
+            over([one for one in marks if one["side"] == side])
             .mark_point(filled=True, shape=f"triangle-{side}", size=60, opacity=1)
             .encode(x=x, y=y, color=paint)
             for side in ("left", "right")
         ),
         lines.labels(),
-        texts(means, y, WIDTH + NUMBERS, align="right"),
+        texts(marks, y, WIDTH + NUMBERS, align="right"),
     ).properties(width=WIDTH, height=lines.height)  # fmt: skip
     title = "Accuracy of every seed"
     caption = (

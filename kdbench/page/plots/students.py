@@ -42,7 +42,7 @@ class Group:
     """The rows of one kind (a family, or one baseline) with one student.
 
     Attributes:
-        size: Median over rows, in the measure's unit.
+        size: Median over rows, each with the median of its network, in the measure's unit.
         accuracy: Mean over rows of their means, in %.
         count: Rows.
     """
@@ -80,17 +80,28 @@ def plot(tables: Sequence[Table], spec: BoardSpec, key: str) -> Plot | None:
 
 def groups(rows: Sequence[tuple[Table, Row]], spec: BoardSpec, measure: Measure) -> list[Group]:
     """By student and kind; a baseline is a kind of its own."""
-    found: Mapping[tuple[str, str], list[Row]] = defaultdict(list)
+    found: Mapping[tuple[str, str], list[float]] = defaultdict(list)
+    same: Mapping[tuple[str, int], list[float]] = defaultdict(list)
+    accuracies: Mapping[tuple[str, str], list[float]] = defaultdict(list)
     for table, row in rows:
-        found[table.question.student, row.baseline or kind(row, spec)].append(row)
+        same[_network(table, row)].append(measure.of(row) or 0.0)
+    for table, row in rows:
+        key = table.question.student, row.baseline or kind(row, spec)
+        # one network has one speed, whoever trained it: what differs is noise
+        found[key].append(median(same[_network(table, row)]))
+        accuracies[key].append(100 * row.metrics["accuracy"].mean)
     return [
         Group(
-            student=student, kind=one, count=len(some),
-            size=median(size for row in some if (size := measure.of(row)) is not None),
-            accuracy=100 * fmean(row.metrics["accuracy"].mean for row in some),
+            student=student, kind=one, count=len(sizes), size=median(sizes),
+            accuracy=fmean(accuracies[student, one]),
         )
-        for (student, one), some in sorted(found.items())
+        for (student, one), sizes in sorted(found.items())
     ]  # fmt: skip
+
+
+def _network(table: Table, row: Row) -> tuple[str, int]:
+    """What is deployed: of one student some methods deploy a larger network."""
+    return table.question.student, row.deployed.multiply_adds if row.deployed else 0
 
 
 def _counts(found: Sequence[Group]) -> str:
