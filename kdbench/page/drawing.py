@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from kdbench.leaderboard.text import plain
 from kdbench.page.lettering import fitted
-from kdbench.page.palette import COLOURS, FAINT, INK, MUTED, PAPER
+from kdbench.page.palette import COLOURS, INK, LINE, PAPER, QUIET
 from kdbench.page.plot import Plot
 
 FONT = "Liberation Sans"
@@ -26,7 +26,7 @@ _MARGIN, _HEAD = 16, 34
 
 _AXIS = {
     "domain": False, "ticks": False, "labelPadding": 6, "titlePadding": 8,
-    "gridColor": FAINT.light, "labelColor": MUTED.light, "titleColor": INK.light,
+    "gridColor": LINE.light, "labelColor": QUIET.light, "titleColor": INK.light,
     "labelFont": FONT, "titleFont": FONT, "labelFontSize": 11, "titleFontSize": 12,
     "titleFontWeight": "normal",
 }  # fmt: skip
@@ -36,8 +36,8 @@ _CONFIG = {
     "text": {"font": FONT, "fontSize": 11, "baseline": "middle", "limit": 0},
     "legend": {
         "orient": "top", "title": None, "labelColor": INK.light, "labelFont": FONT,
-        "labelFontSize": 11, "labelLimit": 0, "symbolOpacity": 1, "columnPadding": 18,
-        "gradientStrokeColor": FAINT.light,
+        "labelFontSize": 11, "labelLimit": 0, "symbolOpacity": 1, "columnPadding": 18, "columns": 6,
+        "gradientStrokeColor": LINE.light,
     },
     "title": {
         "anchor": "start", "color": INK.light, "font": FONT, "fontSize": 12, "fontWeight": "bold",

@@ -18,11 +18,11 @@ class Colour:
         return f"var(--kd-{self.name},{self.light})"
 
 
-INK: Final = Colour("ink", "#1f2328", "#e6edf3")
-MUTED: Final = Colour("muted", "#57606a", "#9da7b3")
-QUIET: Final = Colour("quiet", "#848d97", "#848d98")
-FAINT: Final = Colour("faint", "#d8dee4", "#30363d")
-PAPER: Final = Colour("paper", "#ffffff", "#0d1117")
+INK: Final = Colour("ink", "#16191d", "#e6e8ea")
+QUIET: Final = Colour("quiet", "#59616b", "#a2aab3")
+GREY: Final = Colour("grey", "#848d97", "#8b949e")
+LINE: Final = Colour("line", "#d9dde2", "#363c43")
+PAPER: Final = Colour("paper", "#ffffff", "#14171a")
 
 # Okabe and Ito's, told apart by colour-blind readers; on dark paper the dark ones are lightened.
 BLUE: Final = Colour("blue", "#0072b2", "#4aa3df")
@@ -33,18 +33,20 @@ ORANGE: Final = Colour("orange", "#e69f00", "#f0b429")
 SKY: Final = Colour("sky", "#56b4e9", "#8fd0f5")
 
 COLOURS: Final = (
-    INK, MUTED, QUIET, FAINT, PAPER, BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY,
+    INK, QUIET, GREY, LINE, PAPER, BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY,
 )  # fmt: skip
 
 CATEGORIES: Final = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 """Of things that have no order, in order of use."""
 
 
-def properties(*, dark: bool) -> str:
-    """The custom properties as CSS declarations, for `:root` of a light or a dark page.
+def style() -> str:
+    """CSS that gives the properties their values in light and in dark, for a page with plots.
 
     Example:
-        >>> properties(dark=True).split(";")[0]
-        '--kd-ink:#e6edf3'
+        >>> style().splitlines()[0][:22]
+        ':root{--kd-ink:#16191d'
     """
-    return ";".join(f"--kd-{one.name}:{one.dark if dark else one.light}" for one in COLOURS)
+    light = ";".join(f"--kd-{one.name}:{one.light}" for one in COLOURS)
+    dark = ";".join(f"--kd-{one.name}:{one.dark}" for one in COLOURS)
+    return f":root{{{light}}}\n@media (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"

@@ -8,7 +8,7 @@ import altair
 from kdbench.leaderboard import BoardSpec, Table
 from kdbench.page.drawing import over, plotted
 from kdbench.page.lettering import fitted
-from kdbench.page.palette import QUIET
+from kdbench.page.palette import GREY
 from kdbench.page.plot import Plot
 from kdbench.page.plots.looks import kind
 from kdbench.page.plots.scatter import Axis, Point, percent, scatter
@@ -30,7 +30,7 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     best = front(found)
     ends = [*((one.x.mean, one.y.mean) for one in best), (x.shown.high, best[-1].y.mean)]
     steps = over([{"x": at, "y": y.shown.clamp(up)} for at, up in ends]).mark_line(
-        interpolate="step-after", color=QUIET.light, strokeWidth=1.5
+        interpolate="step-after", color=GREY.light, strokeWidth=1.5
     )
     line = steps.encode(x=altair.X("x:Q", scale=x.scale), y=altair.Y("y:Q", scale=y.scale))
     title = "Accuracy against training cost"

@@ -8,7 +8,7 @@ import altair
 from kdbench.leaderboard import Board, Gap, Table
 from kdbench.page.drawing import layered, over, plotted
 from kdbench.page.lettering import fitted
-from kdbench.page.palette import BLUE, INK, MUTED, ORANGE, QUIET, VERMILLION, Colour
+from kdbench.page.palette import BLUE, GREY, INK, ORANGE, QUIET, VERMILLION, Colour
 from kdbench.page.plot import Plot
 from kdbench.page.plots.listing import Listing
 from kdbench.record import Pair
@@ -18,7 +18,7 @@ _CELL, _HEAD = 150, 52
 _DONE, _PART, _FAILED, _NONE = "all seeds", "some seeds missing", "some seeds failed", "not tried"
 _LOOKS: Mapping[str, tuple[Colour, str]] = {
     _DONE: (BLUE, "circle"), _PART: (ORANGE, "triangle-up"), _FAILED: (VERMILLION, "cross"),
-    _NONE: (QUIET, "square"),
+    _NONE: (GREY, "square"),
 }  # fmt: skip
 
 _UNTRIED = ("no record", "stale, made by other code")
@@ -114,7 +114,7 @@ def _chart(
     ]
     legend = altair.Legend(orient="top", offset=_HEAD, title=None)
     marks = over(cells).mark_point(filled=True, size=70, opacity=1, xOffset=-14)
-    counts = over(cells).mark_text(align="left", color=MUTED.light)
+    counts = over(cells).mark_text(align="left", color=QUIET.light)
     titles = over(heads).mark_text(lineHeight=14, color=INK.light, dy=-36, baseline="bottom")
     return layered(
         lines.stripes(),

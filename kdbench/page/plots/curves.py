@@ -10,7 +10,7 @@ import altair
 from kdbench.leaderboard import Row, Table
 from kdbench.page.drawing import layered, over, plotted
 from kdbench.page.lettering import fitted, spread
-from kdbench.page.palette import CATEGORIES, INK, MUTED, QUIET, Colour
+from kdbench.page.palette import CATEGORIES, GREY, INK, QUIET, Colour
 from kdbench.page.plot import Plot
 from kdbench.page.plots.scatter import HEIGHT, WIDTH
 
@@ -82,7 +82,7 @@ def _chart(
     named = [one for one, _, _ in looks]
     layers = [
         over([{"x": at, "y": up} for at, up in one.points])
-        .mark_line(color=QUIET.light, strokeWidth=0.8, opacity=0.5).encode(x=x, y=y)
+        .mark_line(color=GREY.light, strokeWidth=0.8, opacity=0.5).encode(x=x, y=y)
         for one in found if one not in named
     ]  # fmt: skip
     layers += [
@@ -104,7 +104,7 @@ def _chart(
         for (one, colour, _), height in zip(looks, heights, strict=True)
     ]  # fmt: skip
     layers += [
-        over([{}]).mark_rule(color=MUTED.light, strokeWidth=0.8).encode(
+        over([{}]).mark_rule(color=QUIET.light, strokeWidth=0.8).encode(
             x=altair.value(WIDTH + 2), x2=altair.value(WIDTH + 15),
             y=altair.value(at), y2=altair.value(height),
         )

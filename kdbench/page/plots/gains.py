@@ -9,7 +9,7 @@ from kdbench.leaderboard import Row, Table
 from kdbench.leaderboard.text import spread
 from kdbench.page.drawing import layered, over, plotted
 from kdbench.page.lettering import fitted, minus
-from kdbench.page.palette import BLUE, INK, MUTED, PAPER, QUIET, VERMILLION, Colour
+from kdbench.page.palette import BLUE, GREY, INK, PAPER, QUIET, VERMILLION, Colour
 from kdbench.page.plot import Plot
 from kdbench.page.plots.listing import Listing, listing, texts
 from kdbench.page.plots.window import Window, window
@@ -37,7 +37,7 @@ class _Verdict:
 VERDICTS = (
     _Verdict(_BETTER, "triangle-up", BLUE, True),
     _Verdict(_WORSE, "triangle-down", VERMILLION, True),
-    _Verdict(_OPEN, "circle", QUIET, False),
+    _Verdict(_OPEN, "circle", GREY, False),
     _Verdict(_ITSELF, "square", INK, True),
 )  # fmt: skip
 
@@ -98,7 +98,7 @@ def _panel(rows: Sequence[Row], lines: Listing, baseline: str, *, first: bool) -
     )
     x = altair.X("mean:Q", scale=scale, axis=axis)
     values = data(rows, baseline, found)
-    zero = over([{"at": 0.0}]).mark_rule(color=MUTED.light, strokeWidth=1.2)
+    zero = over([{"at": 0.0}]).mark_rule(color=QUIET.light, strokeWidth=1.2)
     layers: list[altair.Chart | altair.LayerChart] = [
         lines.stripes(), zero.encode(x=altair.X("at:Q", scale=scale, axis=axis)),
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import altair
 from kdbench.leaderboard import Row
 from kdbench.page.drawing import layered, over
 from kdbench.page.lettering import fitted
-from kdbench.page.palette import FAINT, INK, MUTED
+from kdbench.page.palette import INK, LINE, QUIET
 
 NAMES = 170
 """Pixels for the names."""
@@ -51,7 +51,7 @@ class Listing:
     def stripes(self) -> altair.Chart:
         """A faint rule through every line, to lead the eye from the name."""
         lines = [{"line": i} for i in range(len(self.names))]
-        rules = over(lines).mark_rule(color=FAINT.light, strokeWidth=1, strokeDash=[1, 3])
+        rules = over(lines).mark_rule(color=LINE.light, strokeWidth=1, strokeDash=[1, 3])
         found: altair.Chart = rules.encode(y=self.y())
         return found
 
@@ -70,7 +70,7 @@ def texts(
     for bold in (False, True):
         some = [line for line in lines if bool(line["bold"]) == bold]
         mark = over(some).mark_text(
-            align=align, color=(INK if bold else MUTED).light,
+            align=align, color=(INK if bold else QUIET).light,
             fontWeight="bold" if bold else "normal",
         )  # fmt: skip
         layers.append(mark.encode(y=y, x=altair.value(x), text="text:N"))

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 
 from kdbench.leaderboard import BoardSpec, Row
 from kdbench.page.lettering import fitted
-from kdbench.page.palette import CATEGORIES, INK, QUIET, Colour
+from kdbench.page.palette import CATEGORIES, GREY, INK, Colour
 
 BASELINE, OTHER = "baseline", "other"
 
-_NAME = 140
+_NAME = 90
 """Pixels of a kind's name in a legend."""
 
 _SHAPES = ("circle", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
@@ -39,4 +39,4 @@ def looks(kinds: Iterable[str], baselines: Sequence[str] = ()) -> dict[str, tupl
         one: (CATEGORIES[i % len(CATEGORIES)], _SHAPES[i % len(_SHAPES)])
         for i, one in enumerate(families)
     }
-    return found | ({OTHER: (QUIET, "square")} if OTHER in asked else {})
+    return found | ({OTHER: (GREY, "square")} if OTHER in asked else {})

@@ -9,7 +9,7 @@ import altair
 
 from kdbench.page.drawing import layered, over
 from kdbench.page.lettering import Box, Label, fitted, placed
-from kdbench.page.palette import INK, MUTED, PAPER
+from kdbench.page.palette import INK, PAPER, QUIET
 from kdbench.page.plots.looks import BASELINE, looks
 from kdbench.page.plots.window import Window
 from kdbench.statistics import Estimate
@@ -115,7 +115,7 @@ def rule(y: float, text: str, axis: Axis) -> list[altair.Chart]:
     """A level line with its name at the right end, above it."""
     rows = [{"y": y, "text": text}]
     up = altair.Y("y:Q", scale=axis.scale)
-    line = over(rows).mark_rule(color=MUTED.light, strokeDash=[6, 4], strokeWidth=1.2)
+    line = over(rows).mark_rule(color=QUIET.light, strokeDash=[6, 4], strokeWidth=1.2)
     name = over(rows).mark_text(align="right", baseline="bottom", dy=-4, color=INK.light)
     return [line.encode(y=up), name.encode(y=up, x=altair.value(WIDTH - 4), text="text:N")]
 
@@ -202,7 +202,7 @@ def _written(names: Sequence[Label]) -> list[altair.Chart]:
     )
     ink = over(rows).mark_text(align="left", color=INK.light)
     return [
-        over(leaders).mark_rule(color=MUTED.light, strokeWidth=0.8).encode(
+        over(leaders).mark_rule(color=QUIET.light, strokeWidth=0.8).encode(
             x=across("from_x"), x2="to_x:Q", y=down("from_y"), y2="to_y:Q"
         ),
         *(one.encode(x=across("left"), y=down("y"), text="text:N") for one in (halo, ink)),

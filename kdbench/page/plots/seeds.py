@@ -6,7 +6,7 @@ from kdbench.leaderboard import Table
 from kdbench.leaderboard.text import spread
 from kdbench.page.drawing import layered, over, plotted
 from kdbench.page.lettering import minus
-from kdbench.page.palette import BLUE, INK, QUIET
+from kdbench.page.palette import BLUE, GREY, INK
 from kdbench.page.plot import Plot
 from kdbench.page.plots.listing import listing, texts
 from kdbench.page.plots.window import window
@@ -50,7 +50,7 @@ def plot(table: Table, key: str) -> Plot | None:
     chart = layered(
         lines.stripes(),
         over([one for one in every if one["holds"]])
-        .mark_tick(thickness=1.3, height=0.6 * lines.step, color=QUIET.light, opacity=1)
+        .mark_tick(thickness=1.3, height=0.6 * lines.step, color=GREY.light, opacity=1)
         .encode(x=x, y=y),
         over(whole).mark_rule(strokeWidth=2, opacity=0.55).encode(
             x=altair.X("low:Q", scale=scale, axis=axis), x2="high:Q", y=y, color=paint

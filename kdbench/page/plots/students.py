@@ -10,7 +10,7 @@ import altair
 from kdbench.leaderboard import BoardSpec, Row, Table
 from kdbench.page.drawing import layered, over, plotted
 from kdbench.page.lettering import fitted
-from kdbench.page.palette import MUTED, PAPER
+from kdbench.page.palette import PAPER, QUIET
 from kdbench.page.plot import Plot
 from kdbench.page.plots.looks import kind, looks
 from kdbench.page.plots.scatter import HEIGHT, WIDTH
@@ -117,9 +117,9 @@ def _chart(found: Sequence[Group], baselines: Sequence[str], measure: Measure) -
     look = looks((one.kind for one in found), baselines)
     legend = altair.Legend(orient="top", title=None, offset=_HEAD)
     rows = [
-        {"kind": fitted(one.kind, 140), "size": one.size, "accuracy": one.accuracy} for one in found
+        {"kind": fitted(one.kind, 90), "size": one.size, "accuracy": one.accuracy} for one in found
     ]
-    domain = [fitted(name, 140) for name in look]
+    domain = [fitted(name, 90) for name in look]
     color = altair.Color(
         "kind:N",
         scale=altair.Scale(domain=domain, range=[c.light for c, _ in look.values()]),
@@ -141,7 +141,7 @@ def _chart(found: Sequence[Group], baselines: Sequence[str], measure: Measure) -
     for one in found:
         by_student[one.student].append(one.size)
     names = [{"text": fitted(name, 200), "at": median(some)} for name, some in by_student.items()]
-    heads = over(names).mark_text(baseline="bottom", color=MUTED.light, dy=-8)
+    heads = over(names).mark_text(baseline="bottom", color=QUIET.light, dy=-8)
     return layered(
         over(rows).mark_line(strokeWidth=1.2, opacity=0.6).encode(x=x, y=y, color=color),
         over(rows).mark_point(filled=True, size=80, opacity=1, stroke=PAPER.light, strokeWidth=0.8)
