@@ -112,7 +112,7 @@ def still(svg: str) -> str:
     text.text = fitted(title, width - 2 * _MARGIN, 16)
     moved = {"transform": f"translate({_MARGIN},{_MARGIN + _HEAD})"}
     ElementTree.SubElement(whole, f"{{{_SVG}}}g", moved).extend(list(root))
-    return ElementTree.tostring(whole, encoding="unicode") + "\n"
+    return ElementTree.tostring(whole, encoding="unicode")
 
 
 def png(svg: str, scale: float = 2.0) -> bytes:

@@ -14,8 +14,17 @@ from kdbench.leaderboard.spec import About
 from kdbench.page import palette
 from kdbench.page.drawing import png, still
 from kdbench.page.lettering import Box, fitted, placed, spread, width
-from kdbench.page.pictures import pictures
-from kdbench.page.plots import costs, coverage, curves, fidelity, gains, likeness, plots, students
+from kdbench.page.plots import (
+    costs,
+    coverage,
+    curves,
+    fidelity,
+    gains,
+    likeness,
+    pictures,
+    plots,
+    students,
+)
 from kdbench.page.plots import seeds as strips
 from kdbench.page.plots.looks import kind, looks
 from kdbench.page.plots.window import window
@@ -439,3 +448,17 @@ def test_an_axis_leaves_out_only_what_would_squash_the_others(log):
     assert not found.holds(far.mean) and found.clamp(far.mean) == found.high
     assert window([*near[:3], far], log=log).holds(far.mean)  # too few to tell
     assert window([mean([0.5])]).low < 0.5 < window([mean([0.5])]).high
+
+
+@pytest.mark.parametrize("package", ["altair", "vl_convert"])
+def test_without_the_extra_the_error_says_what_to_install(kdbench_root, package):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; from pathlib import Path; "
+        "from kdbench.errors import MissingExtra; from kdbench.leaderboard import read; "
+        "from kdbench.page.plots import plots\n"
+        "try: plots(read(Path(sys.argv[1])))\n"
+        "except MissingExtra as error: print(error.what, error.next, 'torch' in sys.modules)"
+    )
+    folder = str(kdbench_root / "leaderboards" / "digits")
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True)
+    assert done.stdout == f"plots need {package} pip install 'kdbench[page]' False\n", done.stderr

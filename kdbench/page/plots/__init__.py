@@ -1,56 +1,54 @@
-"""A board's plots, each a module: static SVG made with altair."""
+"""A board's plots, a module each: static SVG made with altair and vl-convert.
+
+`gallery` says which ones a board has; `listing` and `scatter` are the two forms that most take,
+`window` what part of an axis is shown, `looks` the colours and shapes of kinds.
+"""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from itertools import groupby
+from contextlib import contextmanager
 
+from kdbench.errors import MissingExtra
 from kdbench.leaderboard import Board
 from kdbench.leaderboard.agreements import Agreements
-from kdbench.leaderboard.text import plain
 from kdbench.page.plot import Plot
-from kdbench.page.plots import costs, coverage, curves, fidelity, gains, likeness, seeds, students
 
-__all__ = ["plots"]
+__all__ = ["pictures", "plots"]
 
 
 def plots(board: Board, agreements: Agreements | None = None) -> tuple[Plot, ...]:
-    """All that the board has the figures for, table by table, then those over all tables.
+    """All plots that the board has the figures for, table by table, then those over all tables.
 
     Args:
         agreements: Of the board's methods with each other, where logits are known.
+
+    Raises:
+        MissingExtra: A package of the extra `page` is not installed.
     """
-    found = [one for place in range(len(board.tables)) for one in _table(board, place, agreements)]
-    found += [one for one in _students(board) if one]
-    found += [one for one in [coverage.plot(board, "coverage")] if one]
-    return tuple(found)
+    with _extra():
+        from kdbench.page.plots import gallery
+    return gallery.plots(board, agreements)
 
 
-def _table(board: Board, place: int, agreements: Agreements | None) -> Iterator[Plot]:
-    """Of one table, the main one first; keys end in the table's number, titles name it."""
-    table, spec, number = board.tables[place], board.spec, place + 1
-    made: tuple[Plot | None, ...] = (
-        gains.plot(table, spec.baselines, f"gains-{number}"),
-        costs.plot(table, spec, f"costs-{number}"),
-        fidelity.plot(table, spec, f"fidelity-{number}"),
-        seeds.plot(table, f"seeds-{number}"),
-        curves.plot(table, f"curves-{number}"),
-    )
-    known = agreements.tables[place] if agreements else None
-    made += (likeness.plot(table, known, f"likeness-{number}"),) if known else ()
-    several = len(board.tables) > 1
-    for one in made:
-        if one:
-            yield replace(one, title=f"{one.title} – {plain(table.heading)}") if several else one
+def pictures(board: Board) -> dict[str, bytes]:
+    """SVG and PNG of gains and costs by file name, such as gains-1.svg for the first table.
+
+    They have a white panel of their own, so that they are read on light and on dark pages.
+
+    Raises:
+        MissingExtra: A package of the extra `page` is not installed.
+    """
+    with _extra():
+        from kdbench.page.plots import gallery
+    return gallery.pictures(board)
 
 
-def _students(board: Board) -> Iterator[Plot | None]:
-    """A plot for each data set and teacher."""
-    defaults = [table for table in board.tables if table.part == "defaults"]
-
-    def same(place: int) -> tuple[str, str]:
-        return defaults[place].question.dataset, defaults[place].question.teacher
-
-    places = sorted(range(len(defaults)), key=same)
-    for number, (_, some) in enumerate(groupby(places, key=same), 1):
-        tables = [defaults[place] for place in some]
-        yield students.plot(tables, board.spec, f"students-{number}")
+@contextmanager
+def _extra() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("altair", "vl_convert"):
+            raise
+        raise MissingExtra(
+            f"plots need {error.name}", str(error), "pip install 'kdbench[page]'"
+        ) from error
