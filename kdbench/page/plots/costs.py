@@ -12,7 +12,7 @@ from kdbench.page.palette import GREY
 from kdbench.page.plot import Plot
 from kdbench.page.plots.looks import kind
 from kdbench.page.plots.scatter import Axis, Point, percent, scatter
-from kdbench.page.plots.window import window
+from kdbench.page.plots.window import CUT, window
 
 
 def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
@@ -26,7 +26,7 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
         title=f"training step relative to {first} (log scale; left is cheaper)",
         shown=window(spent, [one.mean for one in spent], log=True), log=True,
     )  # fmt: skip
-    y = Axis(title="accuracy, %", shown=window([one.y for one in found]))
+    y = Axis(title="accuracy, %", shown=window([one.y for one in found], limit=100))
     best = front(found)
     ends = [*((one.x.mean, one.y.mean) for one in best), (x.shown.high, best[-1].y.mean)]
     steps = over([{"x": at, "y": y.shown.clamp(up)} for at, up in ends]).mark_line(
@@ -41,6 +41,8 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
         "both cheaper and more accurate, by the means. Named are these, the baselines, and what "
         "lies beyond the axes."
     )
+    if any(x.shown.cuts(one.x) or y.shown.cuts(one.y) for one in found):
+        caption += CUT
     if left := len(table.rows) - len(found):
         caption += f" Left out, for want of a comparable time: {left}."
     chart = scatter(found, x, y, beneath=[line], path=ends)
@@ -61,7 +63,7 @@ def points(table: Table, spec: BoardSpec) -> list[Point]:
         for row, x, y in both
     ]
     names = {one.name for one in front(plain)}
-    shown = window([y for _, _, y in both])
+    shown = window([y for _, _, y in both], limit=100)
     return [
         replace(one, named=one.named or one.name in names or not shown.holds(one.y.mean))
         for one in plain

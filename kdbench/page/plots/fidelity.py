@@ -7,7 +7,7 @@ from kdbench.page.drawing import plotted
 from kdbench.page.plot import Plot
 from kdbench.page.plots.looks import kind
 from kdbench.page.plots.scatter import Axis, Point, percent, rule, scatter
-from kdbench.page.plots.window import window
+from kdbench.page.plots.window import CUT, window
 from kdbench.statistics import mean
 
 _BEST = 4
@@ -24,10 +24,10 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     split = table.question.evaluation.split
     x = Axis(
         title=f"agreement with the teacher, % of the {split} split",
-        shown=window([one.x for one in found]),
+        shown=window([one.x for one in found], limit=100),
     )
     always = [] if level is None else [level]
-    y = Axis(title="accuracy, %", shown=window([one.y for one in found], always))
+    y = Axis(title="accuracy, %", shown=window([one.y for one in found], always, limit=100))
     found = [
         replace(
             one, named=one.named or not (x.shown.holds(one.x.mean) and y.shown.holds(one.y.mean))
@@ -44,6 +44,8 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     caption += (
         f"Named are the baselines, the {_BEST} best in either, and what lies beyond the axes."
     )
+    if any(x.shown.cuts(one.x) or y.shown.cuts(one.y) for one in found):
+        caption += CUT
     if left := len(table.rows) - len(found):
         caption += f" Left out, for want of either: {left}."
     lines = [] if level is None else rule(level, f"teacher, {level:.2f} %", y)

@@ -12,7 +12,8 @@ from kdbench.page.lettering import fitted, minus
 from kdbench.page.palette import BLUE, GREY, INK, PAPER, QUIET, VERMILLION, Colour
 from kdbench.page.plot import Plot
 from kdbench.page.plots.listing import Listing, listing, texts
-from kdbench.page.plots.window import Window, window
+from kdbench.page.plots.scatter import percent
+from kdbench.page.plots.window import CUT, Window, window
 from kdbench.statistics import Contrast, Estimate
 
 WIDTH, BESIDE, NUMBERS = 380, 180, 104
@@ -80,7 +81,7 @@ def plot(table: Table, baselines: Sequence[str], key: str) -> Plot | None:
         "Methods that hold out a quiz split are compared with the baseline on the same rows."
     )
     if _clipped(rows, panels):
-        caption += " Arrows point to what lies beyond the scale."
+        caption += CUT
     if left := len(table.rows) - len(rows):
         caption += f" Left out, for want of that baseline: {left}."
     chart = altair.hconcat(*charts, spacing=16).resolve_legend("shared").resolve_scale(
@@ -153,13 +154,15 @@ def _number(one: Estimate | None) -> str:
 
 def _window(rows: Sequence[Row], baseline: str) -> Window:
     """Of gains in points."""
-    known = [row.gains[baseline] for row in rows if baseline in row.gains]
-    found = window(known, [0.0])
-    return Window(100 * found.low, 100 * found.high)
+    return window([percent(row.gains[baseline]) for row in rows if baseline in row.gains], [0.0])
 
 
 def _clipped(rows: Sequence[Row], panels: Sequence[str]) -> bool:
-    return any(one["beyond"] for text in panels for one in data(rows, text, _window(rows, text)))
+    for text in panels:
+        shown = _window(rows, text)
+        if any(shown.cuts(percent(row.gains[text])) for row in rows if text in row.gains):
+            return True
+    return False
 
 
 def _gain(row: Row, baseline: str) -> float:

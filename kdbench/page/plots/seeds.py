@@ -9,7 +9,7 @@ from kdbench.page.lettering import minus
 from kdbench.page.palette import BLUE, GREY, INK
 from kdbench.page.plot import Plot
 from kdbench.page.plots.listing import listing, texts
-from kdbench.page.plots.window import window
+from kdbench.page.plots.window import CUT, window
 
 WIDTH, NUMBERS = 560, 104
 
@@ -22,7 +22,7 @@ def plot(table: Table, key: str) -> Plot | None:
     lines = listing(rows)
     means = [row.metrics["accuracy"] for row in rows]
     near = [row for row in rows if window(means).holds(row.metrics["accuracy"].mean)]
-    found = window(means, [at for row in near for at in row.values["accuracy"].values()])
+    found = window(means, [at for row in near for at in row.values["accuracy"].values()], limit=1)
     every = [
         {"line": i, "at": 100 * value, "holds": found.holds(value)}
         for i, row in enumerate(rows)
@@ -71,6 +71,6 @@ def plot(table: Table, key: str) -> Plot | None:
         f"A tick a seed, {len(table.seeds)} of each of {len(rows)} methods; the diamond is their "
         "mean and the bar its 95 % t interval. Sorted by mean; baselines are bold."
     )
-    if len(held) < len(rows):
-        caption += " Arrows point to what lies beyond the scale."
+    if any(found.cuts(one) for one in means):
+        caption += CUT
     return plotted(chart, key=key, title=title, caption=caption, about=table.heading)

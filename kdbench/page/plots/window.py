@@ -16,6 +16,9 @@ _LEAST = 8
 
 _MARGIN = 0.04
 
+CUT = " What reaches an edge goes on beyond it."
+"""For the caption of a plot whose window cuts something."""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -32,6 +35,11 @@ class Window:
         """The nearest value that is in it."""
         return min(max(value, self.low), self.high)
 
+    def cuts(self, one: Estimate) -> bool:
+        """Whether a mean or an end of its interval lies beyond it."""
+        ends = (one.mean, one.low, one.high)
+        return not all(self.holds(end) for end in ends if end is not None)
+
     @property
     def ends(self) -> list[float]:
         """As a scale's domain."""
@@ -39,12 +47,14 @@ class Window:
 
 
 def window(
-    estimates: Sequence[Estimate], always: Iterable[float] = (), *, log: bool = False
-) -> Window:
+    estimates: Sequence[Estimate], always: Iterable[float] = (), *, log: bool = False,
+    limit: float = math.inf,
+) -> Window:  # fmt: skip
     """Holds `always`, all means but those far out, and their intervals as far as these are short.
 
     Args:
         log: Whether the axis is logarithmic; then all values must be above 0.
+        limit: No value can be above it.
     """
     forth, back = (math.log, math.exp) if log else (float, float)
     means = [forth(one.mean) for one in estimates]
@@ -65,4 +75,4 @@ def window(
     bottom = max(min([low, *ends]), low - room / 2)
     top = min(max([high, *ends]), high + room / 2)
     margin = _MARGIN * ((top - bottom) or room)
-    return Window(back(bottom - margin), back(top + margin))
+    return Window(back(bottom - margin), min(back(top + margin), max(limit, *means, *known)))
