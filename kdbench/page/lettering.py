@@ -27,7 +27,7 @@ def fitted(text: str, pixels: float, size: float = 11) -> str:
 
     Example:
         >>> fitted("a_method_with_a_name_that_does_not_end", 100)
-        'a_method_with_a_…'
+        'a_method_with_…'
     """
     line = plain(text)
     if width(line, size) <= pixels:

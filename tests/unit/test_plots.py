@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from itertools import combinations
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -23,6 +24,7 @@ from kdbench.page.plots import (
     likeness,
     pictures,
     plots,
+    ranks,
     students,
 )
 from kdbench.page.plots import seeds as strips
@@ -450,6 +452,24 @@ def test_an_axis_leaves_out_only_what_would_squash_the_others(log):
     wide = Estimate(mean=98.0, n=2, low=40.0, high=156.0)
     assert window([wide, mean([90.0, 91.0])], limit=100).high == 100 < window([wide]).high
     assert window([mean([0.5])]).low < 0.5 < window([mean([0.5])]).high
+
+
+def test_the_critical_difference_diagram_names_every_method_and_bars_every_clique(kdbench_digits):
+    found = SimpleNamespace(
+        cells=8, ranks={"a": 1.25, "b": 2.0, HOSTILE[0]: 2.75, "d": 4.0}, difference=1.6584,
+        p=0.00123, cliques=(("a", "b", HOSTILE[0]), (HOSTILE[0], "d")),
+    )  # fmt: skip
+    plot = ranks.plot(found, kdbench_digits, "ranks")
+    assert {"a", "b", HOSTILE[0], "d", "CD 1.66"} <= set(texts(plot.svg))
+    assert "of 4 methods" in plot.caption and "8 cells" in plot.caption
+    assert "p = 0.0012" in plot.caption
+    bars = {
+        round(float(line.get("x2")), 1)
+        for line in ElementTree.fromstring(plot.svg).iter(f"{SVG}line")
+        if line.get("stroke") == palette.INK.variable and line.get("stroke-width") == "4"
+    }
+    unit = ranks.WIDTH / 3
+    assert bars == {round(1.5 * unit, 1), round(1.25 * unit, 1)}
 
 
 @pytest.mark.parametrize("package", ["altair", "vl_convert"])

@@ -21,7 +21,8 @@ def plot(table: Table, key: str) -> Plot | None:
         return None
     lines = listing(rows)
     means = [row.metrics["accuracy"] for row in rows]
-    near = [row for row in rows if window(means).holds(row.metrics["accuracy"].mean)]
+    first = window(means)
+    near = [row for row in rows if first.holds(row.metrics["accuracy"].mean)]
     found = window(means, [at for row in near for at in row.values["accuracy"].values()], limit=1)
     every = [
         {"line": i, "at": 100 * value, "holds": found.holds(value)}
