@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from xml.etree import ElementTree
 
 import altair
 import vl_convert
+from PIL import Image
 from pydantic import JsonValue
 
 from kdbench.leaderboard.text import plain
@@ -23,6 +25,7 @@ _PLAIN = {one.variable: one.light for one in COLOURS}
 _DROPPED = ("class", "role", "aria-roledescription", "aria-hidden", "pointer-events", "font-family")
 _PAINT = ("fill", "stroke")
 _MARGIN, _HEAD = 16, 34
+_PALETTE = 128
 
 _AXIS = {
     "domain": False, "ticks": False, "labelPadding": 6, "titlePadding": 8,
@@ -116,10 +119,16 @@ def still(svg: str) -> str:
 
 
 def png(svg: str, scale: float = 2.0) -> bytes:
-    """A `still` as PNG, two pixels to one of the SVG."""
+    """A `still` as PNG, two pixels to one of the SVG, in a palette that keeps it small."""
     root = ElementTree.fromstring(svg)
     root.set("font-family", FONT)
-    return vl_convert.svg_to_png(ElementTree.tostring(root, encoding="unicode"), scale=scale)
+    drawn = vl_convert.svg_to_png(ElementTree.tostring(root, encoding="unicode"), scale=scale)
+    with Image.open(BytesIO(drawn)) as image:
+        panel = Image.new("RGBA", image.size, PAPER.light)
+        panel.alpha_composite(image.convert("RGBA"))
+        content = BytesIO()
+        panel.convert("RGB").quantize(_PALETTE).save(content, "PNG", optimize=True)
+    return content.getvalue()
 
 
 def _clean(part: JsonValue) -> JsonValue:
