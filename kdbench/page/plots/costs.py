@@ -14,6 +14,9 @@ from kdbench.page.plots.looks import kind
 from kdbench.page.plots.scatter import Axis, Point, percent, scatter
 from kdbench.page.plots.window import CUT, window
 
+_BEST = 3
+"""So many are named whatever they cost."""
+
 
 def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     """Accuracy against overhead of a table's rows; None where fewer than two rows have both."""
@@ -38,8 +41,8 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     caption = (
         f"{len(found)} methods, n = {len(table.seeds)} seeds; bars are 95 % intervals. The line is "
         f"the Pareto front: for a method on it ({names}) no other is "
-        "both cheaper and more accurate, by the means. Named are these, the baselines, and what "
-        "lies beyond the axes."
+        "both cheaper and more accurate, by the means. Named are these, the baselines, the "
+        f"{_BEST} most accurate, and what lies beyond the axes."
     )
     if any(x.shown.cuts(one.x) or y.shown.cuts(one.y) for one in found):
         caption += CUT
@@ -62,7 +65,8 @@ def points(table: Table, spec: BoardSpec) -> list[Point]:
         Point(name=row.name, kind=kind(row, spec), x=x, y=y, named=bool(row.baseline))
         for row, x, y in both
     ]
-    names = {one.name for one in front(plain)}
+    best = sorted(plain, key=lambda one: -one.y.mean)[:_BEST]
+    names = {one.name for one in (*front(plain), *best)}
     shown = window([y for _, _, y in both], limit=100)
     return [
         replace(one, named=one.named or one.name in names or not shown.holds(one.y.mean))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import altair
@@ -18,6 +18,7 @@ WIDTH, HEIGHT = 660, 420
 
 _SIZE = 11
 _WIDE = 20
+_FEW = 12
 _ALONG = [i / 24 for i in range(1, 24)]
 
 
@@ -80,12 +81,14 @@ def scatter(
     beneath: Sequence[altair.Chart | altair.LayerChart] = (),
     path: Sequence[tuple[float, float]] = (),
 ) -> altair.LayerChart:
-    """The points with their intervals, and the names of those that are `named`.
+    """The points with their intervals, named where they are few or `named`.
 
     Args:
         beneath: Layers under the points, as lines that they are compared with.
         path: Corners of a line of steps, in the axes' units, that names should not cover.
     """
+    if len(points) <= _FEW:
+        points = [replace(point, named=True) for point in points]
     rows = [_row(point, x, y) for point in sorted(points, key=lambda one: one.named)]
     found = looks([point.kind for point in points])
     domain = [*found]
