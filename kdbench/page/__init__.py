@@ -2,7 +2,8 @@
 
 Same board, same bytes. `answer`, `grid`, `across`, `papers` and `trials` say in plain data what the
 page shows, `view` puts it in order, `template/` is its markup, style and script, `bundle` the
-library that sorts and filters, and `folder` writes the file and checks one.
+library that sorts and filters, `plots` are its pictures, and `folder` writes the file and checks
+one.
 """
 
 from kdbench.page.folder import NAME, check, write

@@ -1,17 +1,18 @@
-"""A picture of a board: inline SVG with what is written around it."""
+"""A picture of a board, ready for a page."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
-    """One static picture.
+    """A static picture with what a reader needs to know.
 
     Attributes:
-        key: Names it in links; lower case letters, digits and hyphens.
-        title: A line.
-        caption: What is seen, of how many trials, and what the intervals are.
-        svg: Markup that stands in a page as it is: no script, every string in it escaped.
+        key: Unique on its page; letters, digits and hyphens.
+        title: A line of plain text.
+        caption: What is seen, of how many, and what the intervals are; plain text.
+        svg: Inline SVG without script, whose colours are CSS custom properties (`palette`) with
+            those of a light page to fall back on.
     """
 
     key: str
