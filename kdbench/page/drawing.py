@@ -42,10 +42,6 @@ _CONFIG = {
         "labelFontSize": 11, "labelLimit": 0, "symbolOpacity": 1, "columnPadding": 18, "columns": 6,
         "gradientStrokeColor": LINE.light,
     },
-    "title": {
-        "anchor": "start", "color": INK.light, "font": FONT, "fontSize": 12, "fontWeight": "bold",
-        "offset": 6, "limit": 0,
-    },
 }  # fmt: skip
 
 ElementTree.register_namespace("", _SVG)
@@ -84,9 +80,9 @@ def drawn(chart: altair.TopLevelMixin, key: str, label: str) -> str:
     spec["config"] = _CONFIG
     root = ElementTree.fromstring(vl_convert.vegalite_to_svg(spec))
     for element in root.iter():
-        for parent in list(element):
-            if _empty(parent):
-                element.remove(parent)
+        for child in list(element):
+            if _empty(child):
+                element.remove(child)
         _lighten(element, key)
     root.set("role", "img")
     root.set("aria-label", label)
@@ -122,8 +118,8 @@ def png(svg: str, scale: float = 2.0) -> bytes:
     """A `still` as PNG, two pixels to one of the SVG, in a palette that keeps it small."""
     root = ElementTree.fromstring(svg)
     root.set("font-family", FONT)
-    drawn = vl_convert.svg_to_png(ElementTree.tostring(root, encoding="unicode"), scale=scale)
-    with Image.open(BytesIO(drawn)) as image:
+    whole = vl_convert.svg_to_png(ElementTree.tostring(root, encoding="unicode"), scale=scale)
+    with Image.open(BytesIO(whole)) as image:
         panel = Image.new("RGBA", image.size, PAPER.light)
         panel.alpha_composite(image.convert("RGBA"))
         content = BytesIO()

@@ -440,7 +440,9 @@ def test_a_method_is_of_its_family_and_a_sum_of_that_of_its_members(kdbench_digi
 
     assert called("fitnet+at") == "features"
     assert called("fitnet+rco") == called("unheard_of") == "other"
-    assert len(set(looks(("baseline", "features", "teacher", "other")).values())) == 4
+    many = looks(("baseline", "other", *map(str, range(12))))
+    assert len(set(many.values())) == len(many) == 14
+    assert len({shape for _, shape in looks(("baseline", "a", "b", "c", "other")).values()}) == 5
 
 
 def test_labels_stand_in_the_frame_and_never_on_each_other():
@@ -462,7 +464,9 @@ def test_an_axis_leaves_out_only_what_would_squash_the_others(log):
     assert not found.holds(far.mean) and found.clamp(far.mean) == found.high
     assert window([*near[:3], far], log=log).holds(far.mean)  # too few to tell
     wide = Estimate(mean=98.0, n=2, low=40.0, high=156.0)
-    assert window([wide, mean([90.0, 91.0])], limit=100).high == 100 < window([wide]).high
+    share = window([wide, mean([90.0, 91.0])], within=(0, 100))
+    assert share.high == 100 < window([wide, mean([90.0, 91.0])]).high
+    assert share.cuts(wide) and not share.cuts(mean([90.4, 90.6]))
     assert window([mean([0.5])]).low < 0.5 < window([mean([0.5])]).high
 
 

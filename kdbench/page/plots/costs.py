@@ -29,7 +29,7 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
         title=f"training step relative to {first} (log scale; left is cheaper)",
         shown=window(spent, [one.mean for one in spent], log=True), log=True,
     )  # fmt: skip
-    y = Axis(title="accuracy, %", shown=window([one.y for one in found], limit=100))
+    y = Axis(title="accuracy, %", shown=window([one.y for one in found], within=(0, 100)))
     best = front(found)
     ends = [*((one.x.mean, one.y.mean) for one in best), (x.shown.high, best[-1].y.mean)]
     steps = over([{"x": at, "y": y.shown.clamp(up)} for at, up in ends]).mark_line(
@@ -67,7 +67,7 @@ def points(table: Table, spec: BoardSpec) -> list[Point]:
     ]
     best = sorted(plain, key=lambda one: -one.y.mean)[:_BEST]
     names = {one.name for one in (*front(plain), *best)}
-    shown = window([y for _, _, y in both], limit=100)
+    shown = window([y for _, _, y in both], within=(0, 100))
     return [
         replace(one, named=one.named or one.name in names or not shown.holds(one.y.mean))
         for one in plain

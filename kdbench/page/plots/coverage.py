@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import altair
 
@@ -11,7 +12,7 @@ from kdbench.page.lettering import fitted
 from kdbench.page.palette import BLUE, GREY, INK, ORANGE, QUIET, VERMILLION, Colour
 from kdbench.page.plot import Plot
 from kdbench.page.plots.listing import Listing
-from kdbench.record import Pair
+from kdbench.record import Pair, Status
 
 _CELL, _HEAD = 150, 52
 
@@ -21,8 +22,7 @@ _LOOKS: Mapping[str, tuple[Colour, str]] = {
     _NONE: (GREY, "square"),
 }  # fmt: skip
 
-_UNTRIED = ("no record", "stale, made by other code")
-"""Reasons of gaps that are no failures."""
+_FAILURES = frozenset(get_args(Status)) - {"ok"}
 
 
 def plot(board: Board, key: str) -> Plot | None:
@@ -79,7 +79,8 @@ def _cell(table: Table, name: str) -> dict[str, object]:
 
 
 def _failed(gap: Gap) -> int:
-    return sum(reason not in _UNTRIED for _, reason in gap.missing)
+    """Seeds whose reason begins with the status of an attempt."""
+    return sum(reason.partition(" ")[0] in _FAILURES for _, reason in gap.missing)
 
 
 def _shared(name: str) -> str:

@@ -24,10 +24,10 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     split = table.question.evaluation.split
     x = Axis(
         title=f"agreement with the teacher, % of the {split} split",
-        shown=window([one.x for one in found], limit=100),
+        shown=window([one.x for one in found], within=(0, 100)),
     )
     always = [] if level is None else [level]
-    y = Axis(title="accuracy, %", shown=window([one.y for one in found], always, limit=100))
+    y = Axis(title="accuracy, %", shown=window([one.y for one in found], always, within=(0, 100)))
     found = [
         replace(
             one, named=one.named or not (x.shown.holds(one.x.mean) and y.shown.holds(one.y.mean))

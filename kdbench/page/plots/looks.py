@@ -36,7 +36,7 @@ def looks(kinds: Iterable[str], baselines: Sequence[str] = ()) -> dict[str, tupl
     found = {one: (INK, ("square", *_SHAPES)[i % 7]) for i, one in enumerate(first)}
     families = sorted(asked - {*first, OTHER})
     found |= {
-        one: (CATEGORIES[i % len(CATEGORIES)], _SHAPES[i % len(_SHAPES)])
+        one: (CATEGORIES[i % len(CATEGORIES)], _SHAPES[(i + i // len(CATEGORIES)) % len(_SHAPES)])
         for i, one in enumerate(families)
     }
-    return found | ({OTHER: (GREY, "square")} if OTHER in asked else {})
+    return found | ({OTHER: (GREY, "triangle-left")} if OTHER in asked else {})

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Literal
 
 import altair
 
@@ -52,8 +53,8 @@ class Axis:
     @property
     def scale(self) -> altair.Scale:
         """For altair."""
-        kind = "log" if self.log else "linear"
-        return altair.Scale(domain=self.shown.ends, type=kind, nice=False, zero=False)  # type: ignore[arg-type]  # a literal
+        kind: Literal["log", "linear"] = "log" if self.log else "linear"
+        return altair.Scale(domain=self.shown.ends, type=kind, nice=False, zero=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

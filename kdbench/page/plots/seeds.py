@@ -23,7 +23,9 @@ def plot(table: Table, key: str) -> Plot | None:
     means = [row.metrics["accuracy"] for row in rows]
     first = window(means)
     near = [row for row in rows if first.holds(row.metrics["accuracy"].mean)]
-    found = window(means, [at for row in near for at in row.values["accuracy"].values()], limit=1)
+    found = window(
+        means, [at for row in near for at in row.values["accuracy"].values()], within=(0, 1)
+    )
     every = [
         {"line": i, "at": 100 * value, "holds": found.holds(value)}
         for i, row in enumerate(rows)
@@ -32,13 +34,13 @@ def plot(table: Table, key: str) -> Plot | None:
     marks = list[dict[str, object]]()
     for i, row in enumerate(rows):
         one = row.metrics["accuracy"]
-        inside = found.holds(one.mean)
+        held = found.holds(one.mean)
         marks.append({
-            "line": i, "at": 100 * found.clamp(one.mean), "inside": inside,
+            "line": i, "at": 100 * found.clamp(one.mean), "held": held,
             "low": None if one.low is None else 100 * found.clamp(one.low),
             "high": None if one.high is None else 100 * found.clamp(one.high),
             "colour": (INK if row.baseline else BLUE).light,
-            "side": "" if inside else "left" if one.mean < found.low else "right",
+            "side": "" if held else "left" if one.mean < found.low else "right",
             "text": minus(spread(one, 2, scale=100, identical=" (same)")),
             "bold": bool(row.baseline),
         })  # fmt: skip
@@ -46,8 +48,8 @@ def plot(table: Table, key: str) -> Plot | None:
     axis = altair.Axis(title="accuracy, %", tickCount=8)
     x, y = altair.X("at:Q", scale=scale, axis=axis), lines.y()
     paint = altair.Color("colour:N", scale=None)
-    held = [one for one in marks if one["inside"]]
-    whole = [one for one in held if one["low"] is not None]
+    drawn = [one for one in marks if one["held"]]
+    whole = [one for one in drawn if one["low"] is not None]
     chart = layered(
         lines.stripes(),
         over([one for one in every if one["holds"]])
@@ -56,7 +58,7 @@ def plot(table: Table, key: str) -> Plot | None:
         over(whole).mark_rule(strokeWidth=2, opacity=0.55).encode(
             x=altair.X("low:Q", scale=scale, axis=axis), x2="high:Q", y=y, color=paint
         ),
-        over(held).mark_point(filled=True, shape="diamond", size=44, opacity=1)
+        over(drawn).mark_point(filled=True, shape="diamond", size=44, opacity=1)
         .encode(x=x, y=y, color=paint),
         *(
             over([one for one in marks if one["side"] == side])

@@ -48,13 +48,13 @@ class Window:
 
 def window(
     estimates: Sequence[Estimate], always: Iterable[float] = (), *, log: bool = False,
-    limit: float = math.inf,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Window:  # fmt: skip
     """Holds `always`, all means but those far out, and their intervals as far as these are short.
 
     Args:
         log: Whether the axis is logarithmic; then all values must be above 0.
-        limit: No value can be above it.
+        within: What values can be at all, as shares are from 0 to 1.
     """
     forth, back = (math.log, math.exp) if log else (float, float)
     means = [forth(one.mean) for one in estimates]
@@ -75,4 +75,5 @@ def window(
     bottom = max(min([low, *ends]), low - room / 2)
     top = min(max([high, *ends]), high + room / 2)
     margin = _MARGIN * ((top - bottom) or room)
-    return Window(back(bottom - margin), min(back(top + margin), max(limit, *means, *known)))
+    least, most = within
+    return Window(max(least, back(bottom - margin)), min(most, back(top + margin)))
