@@ -62,7 +62,7 @@ def leaderboard(
         ),
     ] = 0,
 ) -> None:
-    """Make the board of a folder of records: README.md, leaderboard.csv, .json, .tex, index.html."""
+    """Make the board of a folder of records: README.md, leaderboard.*, index.html, pictures."""
     from kdbench.cli import page
     from kdbench.leaderboard import WHOLE, left_out, read, read_spec, selected, view_of, write
 
@@ -106,7 +106,7 @@ def leaderboard(
         if view != WHOLE:
             return
         paths = write(board, output or folder)
-        pages, why_not = page.write(board, output or folder)
+        pages, why_not = page.write(board, output or folder, folder)
         for path in (*paths, *pages):
             say(f"wrote {path}")
         if why_not:

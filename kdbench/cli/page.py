@@ -7,16 +7,19 @@ from kdbench.errors import MissingExtra
 from kdbench.leaderboard import Board
 
 
-def write(board: Board, folder: Path) -> tuple[tuple[Path, ...], str]:
-    """The page's path once it is written; or none, and in a line why not and what to do.
+def write(board: Board, folder: Path, source: Path) -> tuple[tuple[Path, ...], str]:
+    """Paths of the page and its pictures, once written; or none, and a line why and what to do.
+
+    Args:
+        source: Where the records lie.
 
     Raises:
         StoreError: The file system refuses.
     """
     try:
-        return (page.write(board, folder),), ""
+        return tuple(page.write(board, folder, source)), ""
     except MissingExtra as error:
-        return (), f"{page.NAME} was not written: {error.what}; {error.next}"
+        return (), f"{page.NAME} and its pictures were not written: {error.what}; {error.next}"
 
 
 def check(board: Board, folder: Path) -> list[str]:

@@ -14,11 +14,11 @@ from kdbench.leaderboard import (
     Board,
     BoardSpec,
     build,
+    by_record,
     read_metrics,
     read_spec,
     read_speeds,
     record_id,
-    with_metrics,
     write,
     write_spec,
 )
@@ -111,10 +111,10 @@ def answer(
             raise
         error = caught
     records, root = selection.store.records(), selection.store.root
-    full = with_metrics(records, read_metrics(root).values())
-    whole = build(full, spec, speeds=read_speeds(root))
+    later = by_record(read_metrics(root).values())
+    whole = build(records, spec, speeds=read_speeds(root), later=later)
     files = write(whole, root)
-    pages, why_not = page.write(whole, root)
+    pages, why_not = page.write(whole, root, root)
     return Done(
         found=tuple(outcomes(begun[0], records, selection.store)),
         records=tuple(r for r in records if record_id(r) not in before),

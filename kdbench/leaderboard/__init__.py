@@ -16,7 +16,7 @@ from kdbench.leaderboard.cells import Cell, record_id, select
 from kdbench.leaderboard.differences import Comparison, compare
 from kdbench.leaderboard.folder import check, files, read, read_spec, unexplained, write, write_spec
 from kdbench.leaderboard.limit import Limit
-from kdbench.leaderboard.metrics import read_metrics, with_metrics
+from kdbench.leaderboard.metrics import by_record, read_metrics
 from kdbench.leaderboard.pairing import of_method
 from kdbench.leaderboard.selection import left_out, selected, view_of
 from kdbench.leaderboard.spec import About, BoardSpec
@@ -41,6 +41,7 @@ __all__ = [
     "Table",
     "View",
     "build",
+    "by_record",
     "check",
     "compare",
     "files",
@@ -57,7 +58,6 @@ __all__ = [
     "steps",
     "unexplained",
     "view_of",
-    "with_metrics",
     "write",
     "write_spec",
     "write_speed",

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from kdbench.errors import NothingSelected, StoreError
 from kdbench.leaderboard.board import Board
-from kdbench.leaderboard.metrics import read_metrics, with_metrics
+from kdbench.leaderboard.metrics import by_record, read_metrics
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.speed import read_speeds
 from kdbench.leaderboard.tables import build
@@ -31,8 +31,8 @@ def read(folder: Path) -> Board:
         raise NothingSelected(
             f"{folder} holds no record", "a board is made from records", "kdbench run writes them"
         )
-    whole = with_metrics(records, read_metrics(folder).values())
-    return build(whole, read_spec(folder), speeds=read_speeds(folder))
+    later = by_record(read_metrics(folder).values())
+    return build(records, read_spec(folder), speeds=read_speeds(folder), later=later)
 
 
 def read_spec(folder: Path) -> BoardSpec | None:

@@ -2,11 +2,14 @@
 
 from tabulate import tabulate
 
-from kdbench.leaderboard import words
+from kdbench.leaderboard import pictured, words
 from kdbench.leaderboard.alone import section
 from kdbench.leaderboard.aspects import Aspect, Entry, aspects, letter, over
 from kdbench.leaderboard.board import Board, Table
 from kdbench.leaderboard.text import markdown
+
+_PICTURES = {"Accuracy": "gains", "Cost": "costs"}
+"""What stands under which of a pair's boards."""
 
 _SIGNS = {f"&#{ord(sign)};": sign for sign in "×±–"}
 """Ours, and of a width that nobody doubts."""
@@ -23,8 +26,8 @@ def render(board: Board) -> str:
     if board.tables and not board.view.columns:
         blocks.append("\n".join(f"- **{name}.** {how}" for name, how in words.how(board).items()))
     blocks += _across(board)
-    for table in board.tables:
-        blocks += _table(table, board, "##")
+    for number, table in enumerate(board.tables, 1):
+        blocks += _table(table, board, "##", number)
     if not (board.tables or board.view.filtered):
         blocks.append("No trial of the full protocol yet.")
     if board.absent:
@@ -35,7 +38,7 @@ def render(board: Board) -> str:
     if board.partial:
         blocks += ["## Not the full protocol", words.partial(board)]
         for table in board.partial:
-            blocks += _table(table, board, "###")
+            blocks += _table(table, board, "###", 0)
     blocks += section(board.speeds)
     return "\n\n".join(blocks) + "\n"
 
@@ -58,7 +61,7 @@ def _across(board: Board) -> list[str]:
     return blocks
 
 
-def _table(table: Table, board: Board, level: str) -> list[str]:
+def _table(table: Table, board: Board, level: str, number: int) -> list[str]:
     blocks = [f"{level} {markdown(table.heading)}"]
     several = len(table.hardware) > 1
     lines = [
@@ -72,9 +75,12 @@ def _table(table: Table, board: Board, level: str) -> list[str]:
         lines.append(disturbed)
     blocks.append("\n".join(f"- {markdown(line, 1000)}" for line in lines))
     told = words.undecided(table, board.spec)
+    shown = {} if str(board.view) else pictured.names(board)
     for aspect in aspects(table, board):
         blocks += [f"{level}# {aspect.name}"] if aspect.name else []
         blocks.append(_grid(aspect))
+        if name := shown.get(f"{_PICTURES.get(aspect.name)}-{number}"):
+            blocks.append(f"![{name}]({_PICTURES[aspect.name]}-{number}.svg)")
         if told and aspect.name == "Accuracy":
             blocks.append("\n".join(f"- {markdown(line, 1000)}" for line in told))
     notes = [

@@ -6,18 +6,21 @@ none. The same records and code give the same bytes.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
 from kdbench.errors import StoreError
-from kdbench.leaderboard.cells import record_id
-from kdbench.record import Frozen, Origin, Record, write_atomically
+from kdbench.record import Frozen, Origin, write_atomically
 
 FOLDER: Final = "metrics"
 """Beside the records."""
+
+Later: TypeAlias = Mapping[str, Mapping[str, float]]
+"""Values by record (`record_id`) and metric."""
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -90,16 +93,10 @@ def write_metric(values: MetricValues, folder: Path) -> Path:
     return path
 
 
-def with_metrics(records: Sequence[Record], metrics: Iterable[MetricValues]) -> list[Record]:
-    """The records with these values in their quality; what a record says itself is kept."""
-    later = [(one.metric, one.shown) for one in metrics]
-    if not later:
-        return list(records)
-    found = []
-    for record in records:
-        identity = record_id(record)
-        more = {name: shown[identity] for name, shown in later if identity in shown}
-        found.append(
-            record.model_copy(update={"quality": more | record.quality}) if more else record
-        )
+def by_record(metrics: Iterable[MetricValues]) -> Later:
+    """The values that boards show, by record and metric."""
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for one in metrics:
+        for identity, value in one.shown.items():
+            found[identity][one.metric] = value
     return found

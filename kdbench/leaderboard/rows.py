@@ -6,7 +6,8 @@ from statistics import fmean, median
 
 from kdbench.leaderboard import expenses
 from kdbench.leaderboard.board import Row
-from kdbench.leaderboard.cells import Cell
+from kdbench.leaderboard.cells import Cell, record_id
+from kdbench.leaderboard.metrics import Later
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.record import Record
 from kdbench.statistics import Estimate, mean, paired
@@ -14,7 +15,7 @@ from kdbench.statistics import Estimate, mean, paired
 
 def row(
     name: str, role: str, cell: Cell, seeds: Sequence[int], baselines: Mapping[str, Cell],
-    hardware: Sequence[str], spec: BoardSpec,
+    hardware: Sequence[str], spec: BoardSpec, later: Later,
 ) -> Row:  # fmt: skip
     """The row of a cell that has an answer for each of `seeds`.
 
@@ -23,12 +24,13 @@ def row(
         role: Which baseline the cell is, or "".
         baselines: The complete cells to compare with, by the spec's names.
         hardware: The table's classes of hardware, which hold those of all its rows.
+        later: Metrics that were invented after the records; what a record says itself is kept.
     """
     records = [cell.answers[seed] for seed in seeds]
-    values = _values(cell, seeds)
+    values = _values(cell, seeds, later)
     accuracy, gains = values.get("accuracy"), {}
     for text, other in baselines.items():
-        theirs = _values(other, seeds).get("accuracy")
+        theirs = _values(other, seeds, {}).get("accuracy")
         if other is not cell and accuracy is not None and theirs is not None:
             gains[text] = paired(accuracy, theirs)
     classes = sorted(
@@ -75,13 +77,14 @@ def _gap_closed(records: Sequence[Record], gain: Estimate | None) -> float | Non
     return gain.mean / way if way > 0 else None
 
 
-def _values(cell: Cell, seeds: Sequence[int]) -> dict[str, dict[int, float]]:
+def _values(cell: Cell, seeds: Sequence[int], later: Later) -> dict[str, dict[int, float]]:
     """The metrics that every seed has, by seed; a mean over some would be of other trials."""
     split = cell.question.evaluation.split
     found: dict[str, dict[int, float]] = defaultdict(dict)
     for seed in seeds:
         record = cell.answers[seed]
-        for key, value in record.quality.items():
+        more = later.get(record_id(record), {}) if later else {}
+        for key, value in {**more, **record.quality}.items():
             found[key][seed] = value
         for where, metrics in record.fidelity.items():
             for key, value in metrics.items():

@@ -3,10 +3,12 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from kdbench.leaderboard.across import across, ranked
 from kdbench.leaderboard.board import Board, Gap, Row, Table
 from kdbench.leaderboard.cells import Cell, select
+from kdbench.leaderboard.metrics import Later
 from kdbench.leaderboard.parts import Share, baselines, shares
 from kdbench.leaderboard.rows import row
 from kdbench.leaderboard.spec import BoardSpec
@@ -20,6 +22,7 @@ def build(
     *,
     stale: Collection[str] = (),
     speeds: Sequence[SpeedRecord] = (),
+    later: Later = MappingProxyType({}),
 ) -> Board:
     """The leaderboard of these records.
 
@@ -29,13 +32,16 @@ def build(
         stale: Identities (`record_id`) of records that other code made; they are left out and
             named.
         speeds: What steps cost, measured alone.
+        later: Metrics that were invented after the records.
     """
     spec = spec or BoardSpec()
     grouped: dict[str, list[Cell]] = defaultdict(list)
     for cell in select(records, stale):
         grouped[cell.table].append(cell)
     tables = [
-        _table(key, share, spec) for key, cells in grouped.items() for share in shares(cells, spec)
+        _table(key, share, spec, later)
+        for key, cells in grouped.items()
+        for share in shares(cells, spec)
     ]
     tables.sort(key=lambda table: _place(table, spec))  # stable: the defaults first
     full = tuple(table for table in tables if table.question.full)
@@ -59,7 +65,7 @@ def _place(table: Table, spec: BoardSpec) -> tuple[int, str, str, str]:
     return (place, *where, table.key)
 
 
-def _table(key: str, share: Share, spec: BoardSpec) -> Table:
+def _table(key: str, share: Share, spec: BoardSpec, later: Later) -> Table:
     question, cells, names = share.question, share.cells, share.names
     tried = frozenset[int]().union(*(cell.seeds for cell in cells))
     seeds = tuple(sorted(set(spec.seeds) if spec.seeds and question.full else tried))
@@ -79,7 +85,8 @@ def _table(key: str, share: Share, spec: BoardSpec) -> Table:
             for text, other in baselines(cells, cell.question.quiz, spec)
             if other in complete
         }
-        rows.append(row(names[cell], roles.get(cell, ""), cell, seeds, theirs, hardware, spec))
+        role = roles.get(cell, "")
+        rows.append(row(names[cell], role, cell, seeds, theirs, hardware, spec, later))
     rows = _judged(rows, spec)
     rows.sort(
         key=lambda row: (
