@@ -71,6 +71,11 @@ def accuracy(table: Table, spec: BoardSpec, baseline: str) -> list[Made]:
             _rank,
         ),
         (
+            Column(key="contender", title="Contender", group="Accuracy",
+                   hint="Whether it may be the best: the set of these holds it with 95 %"),
+            _contender,
+        ),
+        (
             Column(key="group", title="Group", group="Accuracy",
                    hint="Rows that share a letter are not told apart"),
             _letters,
@@ -218,6 +223,11 @@ def _rank(row: Row) -> Cell:
     first, last = row.standing.rank
     text = str(first) if first == last else f"{first} to {last}"
     return Cell(text=text, order=first + last / 1e6)
+
+
+def _contender(row: Row) -> Cell:
+    known = row.standing and row.standing.contender
+    return Cell(text="yes" if known else MISSING, order=int(bool(known)))
 
 
 def _letters(row: Row) -> Cell:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kdbench.errors import MissingExtra
 from kdbench.leaderboard import Board, alone
 from kdbench.leaderboard.speed import steps
+from kdbench.page import palette
 from kdbench.page.across import across
 from kdbench.page.bundle import datatables
 from kdbench.page.plot import Plot
@@ -48,7 +49,7 @@ def render(board: Board, plots: Sequence[Plot] = ()) -> str:
         measured=alone,
         library=library,
         script=script,
-        style=(_FOLDER / "page.css").read_text("utf-8"),
+        style=palette.style() + (_FOLDER / "page.css").read_text("utf-8"),
         hashes=[_hash(library), _hash(script)],
         digest=_DIGEST,
     )  # fmt: skip

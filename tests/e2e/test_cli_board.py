@@ -121,7 +121,7 @@ def test_the_files_are_written_and_then_pass_their_check(folder: Path) -> None:
     assert (made.code, made.err) == (0, "")
     assert "mine" in made.out
     assert [line for line in made.out.splitlines() if line.startswith("wrote ")] == [
-        f"wrote {folder / name}" for name in (*FILES, PAGE)
+        f"wrote {folder / name}" for name in (*FILES, PAGE, "gains-1.svg", "gains-1.png")
     ]
     checked = Ran(folder, "--check")
     assert (checked.code, checked.err) == (0, "")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kdbench.errors import MissingExtra
-from kdbench.leaderboard import About, Board, BoardSpec, build, read
+from kdbench.leaderboard import About, Board, BoardSpec, build, pictured, read
 from kdbench.page import NAME, Plot, bundle, check, digest, render, write
 from kdbench.page.papers import link
 from kdbench.page.trials import command
@@ -363,9 +363,10 @@ def test_a_changed_figure_fails_the_check_and_another_library_does_not(
     kdbench_trials: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board = build(kdbench_trials(), SPEC)
-    assert check(board, tmp_path) == ["index.html is missing"]
-    path = write(board, tmp_path)
+    assert check(board, tmp_path)[0] == "index.html is missing"
+    path, *pictures = write(board, tmp_path, tmp_path)
     assert path == tmp_path / NAME and check(board, tmp_path) == []
+    assert {one.stem for one in pictures} == set(pictured.names(board))
     kept = path.read_text("utf-8")
     path.write_text(kept.replace("84.75", "99.99", 1), "utf-8")
     assert check(board, tmp_path) == ["index.html differs from what the records give"]

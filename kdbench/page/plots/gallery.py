@@ -9,7 +9,17 @@ from kdbench.leaderboard.agreements import Agreements
 from kdbench.leaderboard.text import plain
 from kdbench.page.drawing import png, still
 from kdbench.page.plot import Plot
-from kdbench.page.plots import costs, coverage, curves, fidelity, gains, likeness, seeds, students
+from kdbench.page.plots import (
+    costs,
+    coverage,
+    curves,
+    fidelity,
+    gains,
+    likeness,
+    ranks,
+    seeds,
+    students,
+)
 
 
 def plots(board: Board, agreements: Agreements | None = None) -> tuple[Plot, ...]:
@@ -20,6 +30,7 @@ def plots(board: Board, agreements: Agreements | None = None) -> tuple[Plot, ...
     """
     found = [one for place in range(len(board.tables)) for one in _table(board, place, agreements)]
     found += [one for one in _students(board) if one]
+    found += [ranks.plot(board.critical, board, "ranks")] if board.critical else []
     found += [one for one in [coverage.plot(board, "coverage")] if one]
     return tuple(found)
 

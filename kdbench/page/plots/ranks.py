@@ -1,7 +1,6 @@
 """Critical-difference diagram: methods by average rank over cells, bars over what is not told."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import altair
 
@@ -11,6 +10,7 @@ from kdbench.page.drawing import layered, over, plotted
 from kdbench.page.lettering import fitted
 from kdbench.page.palette import GREY, INK, QUIET, VERMILLION, Colour
 from kdbench.page.plot import Plot
+from kdbench.statistics import Critical
 
 WIDTH, SIDE, LINE, CLIQUE = 520, 170, 17, 9
 """Pixels of the axis, of the names on each side, of a line of names, and of a clique."""
@@ -19,28 +19,7 @@ _TOP = 34
 """Pixels for the axis and the critical difference above it."""
 
 
-class Ranked(Protocol):
-    """Average ranks over cells, best first, as Friedman's and Nemenyi's tests see them.
-
-    Attributes:
-        difference: Two methods whose ranks are further apart are told apart.
-        p: Of Friedman's test.
-        cliques: Runs of methods of which no two are told apart.
-    """
-
-    @property
-    def cells(self) -> int: ...  # noqa: D102 - above
-    @property
-    def ranks(self) -> Mapping[str, float]: ...  # noqa: D102 - above
-    @property
-    def difference(self) -> float: ...  # noqa: D102 - above
-    @property
-    def p(self) -> float: ...  # noqa: D102 - above
-    @property
-    def cliques(self) -> Sequence[Sequence[str]]: ...  # noqa: D102 - above
-
-
-def plot(found: Ranked, board: Board, key: str) -> Plot:
+def plot(found: Critical, board: Board, key: str) -> Plot:
     """The diagram after J. Demsar, JMLR 7, 2006, section 3.2.2: the best rank at the left."""
     title = "Average ranks over all pairs"
     first = fitted(board.spec.baselines[0], 150) if board.spec.baselines else "the first baseline"
@@ -54,7 +33,7 @@ def plot(found: Ranked, board: Board, key: str) -> Plot:
     return plotted(_chart(found), key=key, title=title, caption=caption, about=about)
 
 
-def _chart(found: Ranked) -> altair.LayerChart:
+def _chart(found: Critical) -> altair.LayerChart:
     """All in pixels: the axis at the top, bars under it, the better half's names at the left."""
     count = len(found.ranks)
     half, below = (count + 1) // 2, _TOP + CLIQUE * (len(found.cliques) + 1)
