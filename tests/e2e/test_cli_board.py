@@ -185,7 +185,7 @@ def test_a_new_record_and_a_missing_file_fail_the_check(folder: Path) -> None:
 def test_a_page_that_says_something_else_fails_the_check(folder: Path) -> None:
     Ran(folder)
     page = (folder / PAGE).read_text("utf-8")
-    assert page.count("87.00") == 2
+    assert "87.00" in page
     (folder / PAGE).write_text(page.replace("87.00", "97.00"), "utf-8")
     checked = Ran(folder, "--check")
     assert checked.code == 6
@@ -198,7 +198,8 @@ def test_without_the_page_s_packages_the_other_files_are_written_and_that_is_sai
     made = Ran(folder, WITHOUT_PAGE="1")
     assert made.code == 0
     assert made.err.splitlines() == [
-        "warning: index.html was not written: the page needs jinja2; pip install 'kdbench[page]'"
+        "warning: index.html and its pictures were not written: plots need jinja2; "
+        "pip install 'kdbench[page]'"
     ]
     assert len(contents(folder)) == 4 and not (folder / PAGE).exists()
     assert Ran(folder, "--check", WITHOUT_PAGE="1").code == 0  # there is no page to check

@@ -109,7 +109,7 @@ def test_no_contract_is_pierced(project: dict[str, Any]) -> None:
 
 def test_the_readme_begins_with_the_commands_that_run_it_and_test_it(readme: str) -> None:
     blocks = FENCE.findall(readme)
-    assert blocks[0].strip() == "python -m pip install . && kdbench run"
+    assert blocks[0].strip() == "python -m pip install '.[page]' && kdbench run"
     assert blocks[1].strip() == "python -m pip install tox && tox"
 
 

@@ -47,8 +47,6 @@ def _extra() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name not in ("altair", "vl_convert"):
-            raise
         raise MissingExtra(
             f"plots need {error.name}", str(error), "pip install 'kdbench[page]'"
         ) from error
