@@ -210,7 +210,7 @@ class Runner:
 
     def ask_teacher(self, batch: Batch) -> Outputs:
         """What the teacher says of `batch`, without a graph."""
-        with self.clock.phase("teacher"):
+        with self.clock.phase("teacher"), torch.no_grad():
             return self._taught(batch)
 
     def _taught(self, batch: Batch) -> Outputs:
@@ -218,18 +218,13 @@ class Runner:
             empty = batch.inputs.new_zeros((len(batch.inputs), 0))
             return Outputs(logits=empty, pooled=empty)
         if self.private is not None:
-            with torch.no_grad():
-                return self._said(self.private, batch)
+            return self._said(self.private, batch)
         if self.current is None or batch.inputs is not self.current.batch.inputs:
-            raise ContractError(
-                "forward() was given another batch",
-                "the shared teacher judges the step's own batch",
-                "pass it on",
-            )
+            what, why = "forward() was given another batch", "the teacher judges the step's own"
+            raise ContractError(what, why, "pass it on")
         anchor, needs = self.stages[batch.stage].anchor, self.needs
         said = self.current.teacher(anchor, needs.statistics, needs.second)
-        # maps that are there because another method asked for them are none of this one's
-        return said.only(needs.maps)
+        return said.only(needs.maps)  # others are there because another method asked for them
 
     def _said(self, network: Callable[[Tensor, Maps], Outputs], batch: Batch) -> Outputs:
         """What a network of this trial's own says about a batch, of the second view too."""
