@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from kdbench.leaderboard import BoardSpec, Expense, Row, Table
-from kdbench.leaderboard.text import MISSING, figures, fixed, span, spread
-from kdbench.page.verdict import SIGNS, Told, Verdict, bar, p_value, reach, verdict
-from kdbench.statistics import Estimate
+from kdbench.leaderboard.text import MISSING, figures, span, spread
+from kdbench.page.verdict import SIGNS, Told, Verdict, bar, reach, shown, verdict
+from kdbench.statistics import MOST_SEEDS, Estimate
 
 Group: TypeAlias = Literal["Accuracy", "Fidelity", "Cost"]
 
@@ -77,7 +77,7 @@ def accuracy(table: Table, spec: BoardSpec, baseline: str) -> list[Made]:
         ),
         (
             Column(key="group", title="Group", group="Accuracy",
-                   hint="Rows that share a letter are not told apart"),
+                   hint="No difference is shown between rows that share a letter"),
             _letters,
         ),
         (
@@ -89,7 +89,7 @@ def accuracy(table: Table, spec: BoardSpec, baseline: str) -> list[Made]:
 
 
 def _judged(table: Table, baseline: str) -> list[Made]:
-    """The gain over the baseline as a picture, how sure it is, and its p value."""
+    """The gain over the baseline as a picture, its p value, and the seeds that would show it."""
     limit = reach([verdict(row, baseline) for row in table.rows])
 
     def picture(row: Row) -> Cell:
@@ -98,34 +98,33 @@ def _judged(table: Table, baseline: str) -> list[Made]:
             return Cell(text="", order=None)
         return Cell(text="", order=told.mean, told=told.told, bar=bar(told, limit))
 
-    def sure(row: Row) -> Cell:
+    def p(row: Row) -> Cell:
         told, contrast = verdict(row, baseline), row.contrasts.get(baseline)
         order = contrast.adjusted if contrast else None
-        return Cell(text=f"{SIGNS[told.told]}{told.sure}", order=order, told=told.told)
+        return Cell(text=f"{SIGNS[told.told]}{told.p}", order=order, told=told.told)
 
-    def p(row: Row) -> Cell:
-        contrast = row.contrasts.get(baseline)
-        if contrast is None or contrast.adjusted is None:
+    def more(row: Row) -> Cell:
+        told, contrast = verdict(row, baseline), row.contrasts.get(baseline)
+        if contrast is None or told.more == MISSING:
             return Cell(text=MISSING, order=None)
-        return Cell(text=p_value(contrast.adjusted).removeprefix("= "), order=contrast.adjusted)
+        return Cell(text=told.more, order=contrast.more or MOST_SEEDS + 1)
 
     return [
         (
-            Column(key="interval", title=f"±{fixed(limit, 1)} points",
-                   group="Accuracy", overview=True,
-                   hint=f"Gain over {baseline} with its 95 % interval; a ring is not told from 0"),
+            Column(key="interval", title=shown(limit), group="Accuracy", overview=True,
+                   hint=f"Gain over {baseline} with its 95 % interval; a ring: no difference"),
             picture,
         ),
         (
-            Column(key="sure", title="How sure", group="Accuracy", overview=True,
-                   hint=f"Holm's p value of the gain over {baseline}, or the seeds that would "
-                        "tell a difference such as the one seen, in 4 of 5 cases"),
-            sure,
-        ),
-        (
-            Column(key="p", title="p (Holm)", group="Accuracy",
+            Column(key="p", title="p (Holm)", group="Accuracy", overview=True,
                    hint=f"Of the paired t test against {baseline}, for all rows together"),
             p,
+        ),
+        (
+            Column(key="more", title="More seeds", group="Accuracy",
+                   hint="That would show a difference as large as the one seen with "
+                        "probability 0.8"),
+            more,
         ),
     ]  # fmt: skip
 
@@ -157,12 +156,13 @@ def cost(table: Table) -> list[Made]:
 
     found: list[Made] = [
         (
-            Column(key="overhead", title="Overhead ×", group="Cost", overview=True,
-                   hint="A training step over one of the first baseline, with its 95 % interval"),
+            Column(key="overhead", title="Cost ×", group="Cost", overview=True,
+                   hint="Wall time of a training step, the live teacher's pass included, over "
+                        "the first baseline's, with its 95 % interval"),
             lambda row: _ratio(row.expense.overhead if row.expense else None),
         ),
         (
-            Column(key="cpu-overhead", title="CPU overhead ×", group="Cost",
+            Column(key="cpu-overhead", title="CPU cost ×", group="Cost",
                    hint="The same in processor time, which others hardly move"),
             lambda row: _ratio(row.cpu_overhead),
         ),

@@ -21,7 +21,7 @@ _LABELS = {
 }  # fmt: skip
 _TRANSFER = "transfer_"
 _COSTS = (
-    ("step_ms", "Step ms"), ("overhead", "Overhead ×"), ("cpu_overhead", "CPU overhead ×"),
+    ("step_ms", "Step ms"), ("overhead", "Cost ×"), ("cpu_overhead", "CPU cost ×"),
     ("peak_memory_mb", "Peak MiB"),
 )  # fmt: skip
 

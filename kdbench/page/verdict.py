@@ -1,11 +1,11 @@
-"""What a board says of a row against a baseline: above, below, or not told apart."""
+"""What a board says of a row against a baseline: better, worse, or no difference shown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from kdbench.leaderboard import Row, Table
-from kdbench.leaderboard.text import MISSING, figures, fixed, spread
+from kdbench.leaderboard.text import MISSING, figures, fixed, span, spread
 from kdbench.statistics import MOST_SEEDS, Contrast
 
 Told: TypeAlias = Literal["above", "below", "open", "reference", "none"]
@@ -23,13 +23,15 @@ class Verdict:
 
     Attributes:
         gain: In points, with the half-width of its 95 % interval.
-        sure: How sure that is: Holm's p value, or what would settle it.
+        p: Holm's p value, or why there is none.
+        more: Seeds that would show a difference that is not shown.
         low, mean, high: Of the gain, in points; without an interval all the same.
     """
 
     told: Told
     gain: str
-    sure: str
+    p: str
+    more: str = MISSING
     low: float = 0.0
     mean: float = 0.0
     high: float = 0.0
@@ -40,28 +42,27 @@ def verdict(row: Row, baseline: str) -> Verdict:
     contrast = row.contrasts.get(baseline)
     if contrast is None:
         told: Told = "reference" if baseline and row.baseline == baseline else "none"
-        return Verdict(told=told, gain=MISSING, sure=MISSING)
+        return Verdict(told=told, gain=MISSING, p=MISSING)
     one, scale = contrast.difference, 100
     told = "open" if not contrast.differs else "above" if one.mean > 0 else "below"
     low = one.mean if one.low is None else one.low
     high = one.mean if one.high is None else one.high
     return Verdict(
-        told=told, gain=spread(one, 2, scale=scale, sign=True), sure=sure(contrast),
-        low=scale * low, mean=scale * one.mean, high=scale * high,
+        told=told, gain=spread(one, 2, scale=scale, sign=True), p=_p(contrast),
+        more=_more(contrast), low=scale * low, mean=scale * one.mean, high=scale * high,
     )  # fmt: skip
 
 
-def sure(contrast: Contrast) -> str:
-    """Holm's p value where the difference is told from 0, else what would tell it."""
-    if contrast.differs and contrast.adjusted is not None:
-        return f"p {p_value(contrast.adjusted)}"
-    if contrast.difference.identical:
-        return "identical"
-    if contrast.p is None:
-        return "one seed tells nothing"
-    if contrast.more is None:
-        return f"needs over {MOST_SEEDS - contrast.difference.n:,} more seeds"
-    return f"needs {contrast.more:,} more seed{'s' * (contrast.more != 1)}"
+def _p(contrast: Contrast) -> str:
+    if contrast.adjusted is not None:
+        return p_value(contrast.adjusted)
+    return "identical" if contrast.difference.identical else "one seed tells nothing"
+
+
+def _more(contrast: Contrast) -> str:
+    if contrast.differs or contrast.p is None:
+        return MISSING
+    return f"over {MOST_SEEDS:,}" if contrast.more is None else f"{contrast.more:,}"
 
 
 def p_value(p: float) -> str:
@@ -69,9 +70,9 @@ def p_value(p: float) -> str:
 
     Example:
         >>> p_value(0.01234), p_value(3e-9), p_value(1.0)
-        ('= 0.012', '< 0.0001', '= 1.0')
+        ('0.012', '< 0.0001', '1.0')
     """
-    return f"< {_LEAST_P:.4f}" if p < _LEAST_P else f"= {figures(p, 2)}"
+    return f"< {_LEAST_P:.4f}" if p < _LEAST_P else figures(p, 2)
 
 
 def reach(verdicts: Sequence[Verdict]) -> float:
@@ -84,11 +85,21 @@ def reach(verdicts: Sequence[Verdict]) -> float:
     return ends[(3 * len(ends)) // 4] * 1.05 if ends else 1.0
 
 
+def shown(limit: float) -> str:
+    """What a picture shows that reaches so far, as its heading.
+
+    Example:
+        >>> shown(3.46)
+        '−3.5 … +3.5 points'
+    """
+    return f"\u2212{fixed(limit, 1)} … +{fixed(limit, 1)} points"
+
+
 def bar(one: Verdict, limit: float) -> tuple[float, float, float]:
     """Start, middle and end of the interval in hundredths of a picture's width, 50 being 0.
 
     Example:
-        >>> bar(Verdict(told="open", gain="", sure="", low=-1.0, mean=1.0, high=9.0), limit=2.0)
+        >>> bar(Verdict(told="open", gain="", p="", low=-1.0, mean=1.0, high=9.0), limit=2.0)
         (25.0, 75.0, 100.0)
     """
     low, mean, high = (
@@ -99,13 +110,19 @@ def bar(one: Verdict, limit: float) -> tuple[float, float, float]:
 
 
 def kept(table: Table, told: Told, baseline: str) -> list[Row]:
-    """The rows of which this is told, the largest difference first."""
-    rows = [row for row in table.own if verdict(row, baseline).told == told]
-    return sorted(rows, key=lambda row: (-abs(row.contrasts[baseline].difference.mean), row.name))
+    """The methods of which this is told, the largest difference first; what is open, by gain."""
+    rows = [row for row in methods(table, baseline) if verdict(row, baseline).told == told]
+    sign = 1 if told == "below" else -1
+    return sorted(rows, key=lambda row: (sign * row.contrasts[baseline].difference.mean, row.name))
 
 
-def overhead(row: Row) -> str:
+def methods(table: Table, baseline: str) -> list[Row]:
+    """The rows that are compared with the baseline and are none themselves."""
+    return [row for row in table.own if baseline in row.contrasts and not row.baseline]
+
+
+def cost(row: Row) -> str:
     """Times a step of the first baseline; in processor time where only that is comparable."""
     if row.expense and row.expense.overhead:
-        return f"{fixed(row.expense.overhead.mean, 2)}×"
-    return f"{fixed(row.cpu_overhead.mean, 2)}× CPU" if row.cpu_overhead else MISSING
+        return span(row.expense.overhead, 2)
+    return f"{span(row.cpu_overhead, 2)} CPU" if row.cpu_overhead else MISSING

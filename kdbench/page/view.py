@@ -42,6 +42,7 @@ class Section:
         short: Why it is not of the full protocol; "" where it is.
         facts: Label and text of the lines about it.
         notes: Lines under it.
+        apart: Names of the baselines that rows with a quiz split are compared with.
         gaps: Methods that are not ranked: name, how many seeds are there, what is missing and why.
     """
 
@@ -52,6 +53,7 @@ class Section:
     grid: Grid
     answer: Answer | None
     notes: tuple[str, ...]
+    apart: tuple[str, ...]
     gaps: tuple[tuple[str, str, str], ...]
     details: tuple[Detail, ...]
 
@@ -89,6 +91,7 @@ def _section(table: Table, spec: BoardSpec, place: int, every: Shared) -> Sectio
         place=place, heading=table.heading, short=words.share(table.question),
         facts=_facts(table), grid=grid(table, spec, place), answer=answer(table, spec, place),
         notes=table.remarks,
+        apart=tuple(row.name for row in table.rows if row.baseline and row.question.quiz),
         gaps=tuple(
             (gap.name, f"{len(gap.done)} of {len(table.seeds)} seeds",
              "; ".join(f"{seeds} {reason}" for seeds, reason in words.gap(gap)))

@@ -42,6 +42,7 @@ def render(board: Board, plots: Sequence[Plot] = ()) -> str:
         full=found[: len(board.tables)],
         partial=found[len(board.tables) :],
         across=across(board),
+        quiz=any(row.question.quiz for table in board.tables for row in table.rows),
         plots=plots,
         every=every,
         island=island(board, every),

@@ -173,7 +173,7 @@ def test_a_group_of_columns_is_shown_at_a_time(
     overview = seen.page.locator(visible).all_inner_texts()
     seen.page.get_by_label("Cost", exact=True).check(force=True)
     cost = seen.page.locator(visible).all_inner_texts()
-    assert [text.strip() for text in cost[:3]] == ["Method", "Overhead ×", "Step ms"]
+    assert [text.strip() for text in cost[:3]] == ["Method", "Cost ×", "Step ms"]
     seen.page.keyboard.press("ArrowRight")  # a group of radio buttons
     every = seen.page.locator(visible).all_inner_texts()
     assert set(overview) | set(cost) <= set(every) and len(every) > len(cost) + 6
@@ -254,6 +254,16 @@ def test_only_tables_scroll_sideways(
     assert seen.page.locator("#drawer").evaluate("one => one.scrollWidth <= one.clientWidth")
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_name_and_its_figure_stand_on_one_line(
+    kdbench_open: Callable[..., Seen], kdbench_fashion: str, width: int
+) -> None:
+    seen = kdbench_open(kdbench_fashion, viewport={"width": width, "height": 844})
+    pairs = seen.page.locator(".rest .whole")
+    lines = pairs.evaluate_all("all => all.map((one) => one.getClientRects().length)")
+    assert len(lines) > 20 and set(lines) == {1}
+
+
 def test_the_words_are_readable_in_light_and_dark(
     kdbench_open: Callable[..., Seen], kdbench_fashion: str
 ) -> None:
@@ -299,7 +309,7 @@ def test_without_javascript_all_is_there(
     assert not page.locator("#tools").is_visible()
     assert len(seen.names()) == 8
     titles = page.locator("#table-0 table.grid thead tr").last.locator("th").all_inner_texts()
-    assert {"Accuracy %", "KL", "Overhead ×", "Parameters"} <= set(titles)
+    assert {"Accuracy %", "KL", "Cost ×", "Parameters"} <= set(titles)
     page.locator("#table-0").get_by_text("Papers, settings, seeds and commands").click()
     behind = page.locator("#row-0-0")
     assert "Distilling the Knowledge in a Neural Network" in behind.inner_text()

@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import hashlib
 import html.parser
 import json
@@ -14,10 +15,12 @@ import pytest
 from kdbench.errors import MissingExtra
 from kdbench.leaderboard import About, Board, BoardSpec, build, pictured, read
 from kdbench.page import NAME, Plot, bundle, check, digest, render, write
+from kdbench.page.across import across
+from kdbench.page.answer import answer
 from kdbench.page.papers import link
 from kdbench.page.trials import command
 from kdbench.page.verdict import p_value, verdict
-from kdbench.record import Deployed, Failure, Record, Store
+from kdbench.record import Card, Deployed, Failure, Record, Store
 
 ACCURACY = {
     "scratch": (0.80, 0.82, 0.81, 0.79), "kd": (0.84, 0.85, 0.86, 0.84),
@@ -294,7 +297,8 @@ def test_without_a_script_a_reader_finds_every_figure_paper_and_command(
         assert f"{100 * row.metrics['accuracy'].mean:.2f} ±" in text
         for record in row.records:
             assert f"kdbench reproduce {Store(Path()).path(record)}" in text
-    assert "Of 4 methods, ▲ 1 above kd, ▼ 2 below , ○ 1 not told from it" in text
+    said = "Of 3 methods: ▲ 1 better than kd, ▼ 1 worse , ○ 1 with no difference shown ."
+    assert said in text  # baselines are no methods
     assert "Tao Huang, Shan You: From A Stronger Teacher (NeurIPS, 2022)" in text
     assert "its weight was found elsewhere" in text
     assert "Hyperparameters: paper, set 0 ; environment 0" in text
@@ -308,12 +312,73 @@ def test_the_summary_says_how_far_how_sure_and_at_what_cost(kdbench_trials: Any)
     text = Read(render(board)).text
     dist, dkd = rows["dist"].contrasts["kd"], rows["dkd"].contrasts["kd"]
     gain = f"+{100 * dist.difference.mean:.2f}"
-    cost = f"{rows['dist'].expense.overhead.mean:.2f}×"
+    cost = rows["dist"].expense.overhead
+    spent = f"{cost.mean:.2f} [{cost.low:.2f}, {cost.high:.2f}]"
     assert dist.differs and not dkd.differs
-    sure = verdict(rows["dist"], "kd").sure
-    assert sure == f"p {p_value(dist.adjusted)}"
-    assert re.search(rf"▲ Above kd: 1 dist {re.escape(gain)} \S* ?\S* ?{sure} {cost}", text)
-    assert f"○ needs {dkd.more} more seeds" in text
+    half = f"{100 * dist.difference.half:.2f}"
+    told = f"▲ Better than kd: 1 dist {gain} ± {half} {p_value(dist.adjusted)} {spent}"
+    assert told in text
+    assert f"{p_value(dkd.adjusted)} {dkd.more} {spent}" in text  # as sure where none is shown
+    assert "○ No difference from kd shown: 1 dkd" in text
+
+
+def test_the_summary_says_what_it_stands_on_and_how_the_baselines_stand(
+    kdbench_trials: Any,
+) -> None:
+    card = Card(weights="ab" * 32, parameters=9, multiply_adds=9, quality={"accuracy": 0.9833})
+    board = build([one.model_copy(update={"teacher": card}) for one in kdbench_trials()], SPEC)
+    rows = {row.name: row for row in board.tables[0].rows}
+    text, scratch = Read(render(board)).text, rows["scratch"].contrasts["kd"]
+    assert "Teacher 98.33 %; 4 seeds; 200 training rows; measured on the test split" in text
+    assert scratch.differs
+    half, sure = f"{100 * scratch.difference.half:.2f}", p_value(scratch.adjusted)
+    gain = f"+{-100 * scratch.difference.mean:.2f} ± {half} points, p (Holm) {sure}"
+    assert f", better than scratch: {gain}; scratch 80.50 ±" in text
+
+
+def test_a_row_with_a_quiz_split_names_the_baseline_it_is_compared_with(
+    kdbench_trials: Any,
+) -> None:
+    held = {name: ACCURACY[name] for name in ("scratch", "kd")} | {"md": ACCURACY["dist"]}
+    records = [*kdbench_trials(), *kdbench_trials(held, quiz=0.1, rows=180)]
+    board = build(records, SPEC)
+    said = answer(board.tables[0], SPEC, 0)
+    assert said is not None and said.count == 4
+    against = {one.name: one.against for one in (*said.above, *said.below, *said.open)}
+    assert against == {"dist": "", "at": "", "dkd": "", "md (180 rows)": "kd (180 rows)"}
+    assert [[one.name for one in same] for same in said.references] == [
+        ["kd", "scratch"], ["kd (180 rows)", "scratch (180 rows)"],
+    ]  # fmt: skip
+    text = Read(render(board)).text
+    assert "md (180 rows) vs kd (180 rows) +" in text
+    assert "A method that holds out a quiz split trains on fewer rows" in text
+    assert "over baselines that train on as few: kd (180 rows), scratch (180 rows)." in text
+    assert "quiz split" not in Read(render(build(kdbench_trials(), SPEC))).text
+
+
+def test_findings_are_in_order_and_an_empty_group_has_no_heading(kdbench_root: Path) -> None:
+    board = read(kdbench_root / "leaderboards/fashion-mini")
+    said = answer(board.tables[0], board.spec, 0)
+    assert said is not None and said.count == len(said.above) + len(said.below) + len(said.open)
+    means = {kind: [one.told.mean for one in getattr(said, kind)]
+             for kind in ("above", "below", "open")}  # fmt: skip
+    assert means["above"] == sorted(means["above"], reverse=True)
+    assert means["below"] == sorted(means["below"])
+    assert means["open"] == sorted(means["open"], reverse=True)
+    assert len(means["open"]) > 10
+    assert "All are in the table below." in Read(render(board)).text
+    digits = read(kdbench_root / "leaderboards/digits")
+    assert "Better than kd: " not in Read(render(digits)).text
+
+
+def test_beyond_a_thousand_seeds_no_number_is_printed(kdbench_trials: Any) -> None:
+    (row,) = [row for row in build(kdbench_trials(), SPEC).tables[0].rows if row.name == "dkd"]
+    known = row.contrasts["kd"]
+    far = dataclasses.replace(row, contrasts={"kd": dataclasses.replace(known, more=None)})
+    assert not known.differs
+    assert (verdict(row, "kd").more, verdict(far, "kd").more) == (str(known.more), "over 1,000")
+    shown = dataclasses.replace(known, adjusted=0.01, more=None)
+    assert verdict(dataclasses.replace(row, contrasts={"kd": shown}), "kd").more == "–"
 
 
 def test_partial_trials_stand_apart_and_feed_no_figure(
@@ -334,6 +399,12 @@ def test_what_ran_on_several_pairs_has_a_table_over_all_of_them(kdbench_trials: 
     (best, *_) = board.across
     assert "Over all pairs" in text
     assert f"{best.name} {100 * best.standing.mean:+.2f} [" in text
+    over_kd = sum(row.gains["kd"].mean for row in best.rows.values()) / len(best.rows)
+    found = across(board)
+    assert found is not None and found.columns[1].title == "Mean gain over kd"
+    assert found.lines[0].cells[1].text == f"{100 * over_kd:+.2f}"
+    assert {line.name: line.cells[1].text for line in found.lines}["kd"] == "–"
+    assert "The mean gain over kd is a plain mean and has no interval." in text
 
 
 def test_a_board_of_one_seed_and_one_of_nothing_have_a_page(kdbench_trial: Any) -> None:

@@ -19,14 +19,14 @@ _BEST = 3
 
 
 def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
-    """Accuracy against overhead of a table's rows; None where fewer than two rows have both."""
+    """Accuracy against cost of a table's rows; None where fewer than two rows have both."""
     found = points(table, spec)
     if len(found) < 2:
         return None
     first = fitted(spec.baselines[0], 150) if spec.baselines else "the first baseline"
     spent = [one.x for one in found]
     x = Axis(
-        title=f"training step relative to {first} (log scale; left is cheaper)",
+        title=f"cost ×, training step over that of {first} (log scale; left is cheaper)",
         shown=window(spent, [one.mean for one in spent], log=True), log=True,
     )  # fmt: skip
     y = Axis(title="accuracy, %", shown=window([one.y for one in found], within=(0, 100)))
@@ -39,8 +39,9 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     title = "Accuracy against training cost"
     names = ", ".join(fitted(one.name, 150) for one in best)
     caption = (
-        f"{len(found)} methods, n = {len(table.seeds)} seeds; bars are 95 % intervals. The line is "
-        f"the Pareto front: for a method on it ({names}) no other is "
+        f"{len(found)} methods, n = {len(table.seeds)} seeds; bars are 95 % intervals. Cost × is "
+        f"the wall time of a training step, with the live teacher's pass, over that of {first}. "
+        f"The line is the Pareto front: for a method on it ({names}) no other is "
         "both cheaper and more accurate, by the means. Named are these, the baselines, the "
         f"{_BEST} most accurate, and what lies beyond the axes."
     )

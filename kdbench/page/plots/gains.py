@@ -21,13 +21,13 @@ WIDTH, BESIDE, NUMBERS = 380, 180, 104
 
 _NAME = 110
 
-_BETTER, _WORSE = "told to be better", "told to be worse"
-_OPEN, _ITSELF = "not told apart", "the baseline itself"
+_BETTER, _WORSE = "better", "worse"
+_OPEN, _ITSELF = "no difference shown", "the baseline itself"
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """How one is drawn: by shape and by colour, filled where it is told."""
+    """How one is drawn: by shape and by colour, filled where a difference is shown."""
 
     name: str
     shape: str
@@ -66,7 +66,7 @@ def plot(table: Table, baselines: Sequence[str], key: str) -> Plot | None:
     rows.sort(key=lambda row: (-_gain(row, main), row.name))
     lines = listing(rows)
     charts = [_panel(rows, lines, text, first=text == main) for text in panels]
-    told = [row.contrasts[main] for row in rows if main in row.contrasts]
+    told = [row.contrasts[main] for row in rows if main in row.contrasts and not row.baseline]
     better = sum(verdict(one) == _BETTER for one in told)
     worse = sum(verdict(one) == _WORSE for one in told)
     rest = len(told) - better - worse
@@ -75,9 +75,9 @@ def plot(table: Table, baselines: Sequence[str], key: str) -> Plot | None:
     all_of_them = " and to ".join(fitted(text, _NAME) for text in panels)
     caption = (
         f"Difference of accuracy to {all_of_them} in points, paired by seed, "
-        f"n = {len(table.seeds)}; bars are 95 % t intervals. Of {len(told)} methods {better} "
-        f"{_be(better)} told to be better than {over_main}, {worse} to be worse, and {rest} "
-        f"{_be(rest)} not told apart (paired t test, 5 % level of the whole column by Holm). "
+        f"n = {len(table.seeds)}; bars are 95 % t intervals. Of {_methods(len(told))}: {better} "
+        f"better than {over_main}, {worse} worse, {rest} with no difference shown (paired t test, "
+        "5 % level of the whole column by Holm, which the bars do not count). "
         "Methods that hold out a quiz split are compared with the baseline on the same rows."
     )
     if _clipped(rows, panels):
@@ -169,8 +169,8 @@ def _gain(row: Row, baseline: str) -> float:
     return row.gains[baseline].mean if baseline in row.gains else 0.0
 
 
-def _be(count: int) -> str:
-    return "is" if count == 1 else "are"
+def _methods(count: int) -> str:
+    return f"{count} method{'s' * (count != 1)}"
 
 
 def _scales(*, fill: bool) -> tuple[altair.Color | altair.Fill, altair.Shape]:

@@ -25,9 +25,9 @@ def plot(found: Critical, board: Board, key: str) -> Plot:
     first = fitted(board.spec.baselines[0], 150) if board.spec.baselines else "the first baseline"
     caption = (
         f"Ranks of {len(found.ranks)} methods by gain over {first} in {found.cells} cells, 1 for "
-        f"the best (Friedman p = {found.p:.2g}). Methods under one bar are not told apart: their "
-        f"ranks are within the critical difference (CD) of {fixed(found.difference, 2)} "
-        "(Nemenyi, 5 % level)."
+        f"the best (Friedman p = {found.p:.2g}). Between methods under one bar no difference is "
+        "shown: their ranks are within the critical difference (CD) of "
+        f"{fixed(found.difference, 2)} (Nemenyi, 5 % level)."
     )
     about = board.spec.title or board.spec.suite
     return plotted(_chart(found), key=key, title=title, caption=caption, about=about)
