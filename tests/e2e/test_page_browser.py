@@ -268,8 +268,15 @@ def test_a_name_and_its_figure_stand_on_one_line(
 ) -> None:
     seen = kdbench_open(kdbench_fashion, viewport={"width": width, "height": 844})
     pairs = seen.page.locator(".rest .whole")
-    lines = pairs.evaluate_all("all => all.map((one) => one.getClientRects().length)")
-    assert len(lines) > 20 and set(lines) == {1}
+    heights = pairs.evaluate_all("all => all.map((one) => one.getBoundingClientRect().height)")
+    assert len(heights) > 20 and max(heights) < 1.5 * min(heights)
+    broken = kdbench_fashion.replace(".findings .whole {", ".nothing {")
+    heights = (
+        kdbench_open(broken, viewport={"width": width, "height": 844})
+        .page.locator(".rest .whole")
+        .evaluate_all("all => all.map((one) => one.getBoundingClientRect().height)")
+    )
+    assert max(heights) > 1.5 * min(heights)  # so that the first assertion can fail
 
 
 def test_the_words_are_readable_in_light_and_dark(

@@ -185,7 +185,7 @@ def test_costs_are_the_overheads_of_the_board_and_who_has_none_is_counted(kdbenc
         assert one.y.low == pytest.approx(100 * row.metrics["accuracy"].low)
     plot = costs.plot(cut, spec, "costs-1")
     assert plot.caption.endswith("Left out, for want of a comparable time: 2.")
-    assert plot.caption.startswith(f"{len(table.rows) - 2} methods, n = 5 seeds")
+    assert plot.caption.startswith(f"{len(table.rows) - 2} methods and baselines, n = 5 seeds")
     assert "Left out" not in costs.plot(table, spec, "costs-1").caption
     assert set(found) <= set(texts(plot.svg))  # few, so all are named
     nobody = tuple(dataclasses.replace(row, expense=None) for row in table.rows)

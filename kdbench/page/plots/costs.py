@@ -39,9 +39,9 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     title = "Accuracy against training cost"
     names = ", ".join(fitted(one.name, 150) for one in best)
     caption = (
-        f"{len(found)} methods, n = {len(table.seeds)} seeds; bars are 95 % intervals. Cost × is "
-        f"the wall time of a training step, with the live teacher's pass, over that of {first}. "
-        f"The line is the Pareto front: for a method on it ({names}) no other is "
+        f"{len(found)} methods and baselines, n = {len(table.seeds)} seeds; bars are 95 % "
+        "intervals. Cost × is the wall time of a training step, with the live teacher's pass, "
+        f"over that of {first}. The line is the Pareto front: for a method on it ({names}) no other is "
         "both cheaper and more accurate, by the means. Named are these, the baselines, the "
         f"{_BEST} most accurate, and what lies beyond the axes."
     )

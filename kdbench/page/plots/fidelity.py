@@ -36,8 +36,8 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     ]
     title = "Fidelity against accuracy"
     caption = (
-        f"{len(found)} methods, n = {len(table.seeds)} seeds; bars are 95 % t intervals. "
-        f"Agreement: how often student and teacher say the same class, right or wrong. "
+        f"{len(found)} methods and baselines, n = {len(table.seeds)} seeds; bars are 95 % t "
+        "intervals. Agreement: how often student and teacher say the same class, right or wrong. "
     )
     if level is not None:
         caption += f"The dashed line is the accuracy of the teacher{'s' * (len(theirs) > 1)}. "

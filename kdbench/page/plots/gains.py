@@ -77,7 +77,7 @@ def plot(table: Table, baselines: Sequence[str], key: str) -> Plot | None:
         f"Difference of accuracy to {all_of_them} in points, paired by seed, "
         f"n = {len(table.seeds)}; bars are 95 % t intervals. Of {_methods(len(told))}: {better} "
         f"better than {over_main}, {worse} worse, {rest} with no difference shown (paired t test, "
-        "5 % level of the whole column by Holm, which the bars do not count). "
+        "5 % level of the whole column by Holm; the bars are not adjusted). "
         "Methods that hold out a quiz split are compared with the baseline on the same rows."
     )
     if _clipped(rows, panels):

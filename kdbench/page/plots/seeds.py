@@ -25,7 +25,7 @@ def plot(table: Table, key: str) -> Plot | None:
     shown = _window(rows)
     title = "Accuracy of every seed"
     caption = (
-        f"A tick a seed, {len(table.seeds)} of each of {len(rows)} methods; the diamond is their "
+        f"A tick a seed, {len(table.seeds)} of each of {len(rows)} rows; the diamond is their "
         "mean and the bar its 95 % t interval. Sorted by mean; baselines are bold."
     )
     if any(shown.cuts(percent(row.metrics["accuracy"])) for row in rows):
