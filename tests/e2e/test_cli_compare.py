@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,13 +54,23 @@ def test_two_methods_differ_as_the_committed_board_says(
         assert said["n"] == len(table.seeds)
 
 
-def test_two_boards_of_one_protocol_are_the_same_to_the_bit_but_for_time(
-    kdbench_root: Path,
-) -> None:
-    made = Ran("leaderboards/digits", "leaderboards/digits-all", cwd=kdbench_root)
+def test_a_board_and_its_copy_are_the_same_to_the_bit(kdbench_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(kdbench_root / "leaderboards/digits/records", tmp_path / "records")
+    made = Ran("leaderboards/digits", tmp_path, cwd=kdbench_root)
     assert (made.code, made.err) == (0, "")
     assert "80 of 80 pairs of trials are the same to the bit" in made.out
     assert "80 pairs of trials  10  +0.00 identical" in made.out
+
+
+def test_two_machines_are_compared_in_what_is_comparable(kdbench_root: Path) -> None:
+    made = Ran("leaderboards/digits", "leaderboards/digits-all", cwd=kdbench_root)
+    assert (made.code, made.err) == (0, "")
+    assert "80 pairs of trials  10" in made.out
+    assert (
+        "step times of 80 of 80 pairs of trials are not compared: the hardware differs" in made.out
+    )
+    assert "80 of 80 pairs come from two classes of environment (device_name" in made.out
+    assert "80 of 80 pairs had teachers of other weights" in made.out
     assert "not compared: digits: resnet8 teaches" in made.out
 
 
