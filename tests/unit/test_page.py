@@ -407,6 +407,20 @@ def test_what_ran_on_several_pairs_has_a_table_over_all_of_them(kdbench_trials: 
     assert "The mean gain over kd is a plain mean and has no interval." in text
 
 
+def test_over_all_pairs_a_quiz_split_is_said_to_have_weaker_baselines(
+    kdbench_trials: Any,
+) -> None:
+    records = [r for s in ("resnet8", "resnet20") for r in kdbench_trials(student=s)]
+    held = {name: ACCURACY[name] for name in ("scratch", "kd", "dist")}
+    some = [
+        r for s in ("resnet8", "resnet20")
+        for r in kdbench_trials(held, student=s, quiz=0.1, rows=180)
+    ]  # fmt: skip
+    said = "A row with a quiz split has its gain over its own baselines"
+    assert said in Read(render(build([*records, *some], SPEC))).text
+    assert said not in Read(render(build(records, SPEC))).text
+
+
 def test_a_board_of_one_seed_and_one_of_nothing_have_a_page(kdbench_trial: Any) -> None:
     one = build([kdbench_trial(name, 0, 0.8) for name in ("scratch", "kd", "at")], SPEC)
     assert "one seed tells nothing" in Read(render(one)).text

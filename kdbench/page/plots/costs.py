@@ -41,9 +41,9 @@ def plot(table: Table, spec: BoardSpec, key: str) -> Plot | None:
     caption = (
         f"{len(found)} methods and baselines, n = {len(table.seeds)} seeds; bars are 95 % "
         "intervals. Cost × is the wall time of a training step, with the live teacher's pass, "
-        f"over that of {first}. The line is the Pareto front: for a method on it ({names}) no other is "
-        "both cheaper and more accurate, by the means. Named are these, the baselines, the "
-        f"{_BEST} most accurate, and what lies beyond the axes."
+        f"over that of {first}. The line is the Pareto front: for a method on it ({names}) no "
+        "other is both cheaper and more accurate, by the means. Named are these, the baselines, "
+        f"the {_BEST} most accurate, and what lies beyond the axes."
     )
     if any(x.shown.cuts(one.x) or y.shown.cuts(one.y) for one in found):
         caption += CUT
