@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from kdbench.engine.orphan import end_with_parent
 from kdbench.engine.turn import Turn, Turns
 from kdbench.errors import DeviceError, ExitCode, KDBenchError, UsageError
 from kdbench.plan import Cohort, TeacherJob
@@ -185,7 +186,7 @@ def _work(pipe: Connection, crumb: Any, bench: Bench, turns: Turns, place: int) 
 
     from kdbench.cohort import Workbench, environment
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    end_with_parent()
     torch.set_num_threads(1)
     hello: Hello
     here: Workbench | None

@@ -121,7 +121,7 @@ def _judged(table: Table, baseline: str) -> list[Made]:
             p,
         ),
         (
-            Column(key="more", title="More seeds", group="Accuracy",
+            Column(key="more", title="More seeds", group="Accuracy", overview=True,
                    hint="That would show a difference as large as the one seen with "
                         "probability 0.8"),
             more,
