@@ -67,7 +67,7 @@ class Ran:
             env=environment,
             cwd=cwd,
             capture_output=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
         self.code, self.out, self.err = done.returncode, done.stdout.decode(), done.stderr.decode()
