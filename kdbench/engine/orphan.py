@@ -3,6 +3,7 @@
 import os
 import signal
 from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
 from threading import Thread
 
 
@@ -13,10 +14,10 @@ def end_with_parent() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
-    assert parent is not None, "a worker is somebody's"
+    if parent is not None:  # in a main process there is none
+        Thread(target=_follow, args=(parent,), name="end-with-parent", daemon=True).start()
 
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
 
-    Thread(target=wait, name="end-with-parent", daemon=True).start()
+def _follow(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
