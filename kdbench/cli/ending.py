@@ -23,6 +23,7 @@ def tell(asked: Selection, done: "Done", more: str) -> None:
         done: What came of it.
         more: Options to go on with, if the time was over before all was done.
     """
+    from kdbench import page
     from kdbench.cli.outcome import counts
 
     say()
@@ -44,8 +45,7 @@ def tell(asked: Selection, done: "Done", more: str) -> None:
     say(done.board.console(max(80, width)))
     say(f"records: {asked.store.root / 'records'}")
     say(f"board: {done.files[0]}")
-    if done.why_not:
-        say(done.why_not)
+    say(done.why_not or f"page: {done.files[0].with_name(page.NAME)}")
     say(f"next: {following(asked, done, more)}")
 
 

@@ -115,9 +115,10 @@ def test_run_says_what_it_does_and_names_every_record_as_it_is_written(
     assert sum("  x" in line for line in told) == len(fair)
     assert "8 ok" in ran.lines
     assert "digits: resnet8 teaches resnet8[width=0.25] - not the full protocol, 4 steps" in ran.out
-    assert ran.lines[-3:] == [
+    assert ran.lines[-4:] == [
         f"records: {store / 'records'}",
         f"board: {store / 'README.md'}",
+        f"page: {store / 'index.html'}",
         "next: the same command without --budget and --steps",
     ]
     assert "only 4 steps" in (store / "index.html").read_text("utf-8")
