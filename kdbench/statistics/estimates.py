@@ -46,13 +46,6 @@ class Estimate:
         """Half the width of the interval, in the unit of the mean."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
-    @property
-    def separated(self) -> bool:
-        """Whether the interval leaves 0 out; never without an interval or of identical values."""
-        if self.low is None or self.high is None or self.identical:
-            return False
-        return self.low > 0 or self.high < 0
-
 
 def mean(values: Sequence[float]) -> Estimate:
     """Arithmetic mean of `values`, in their unit, with its t interval.

@@ -22,16 +22,16 @@ def test_the_interval_of_a_mean_is_scipys_t_interval():
 def test_one_value_has_no_interval():
     estimate = mean([0.7])
     assert (estimate.mean, estimate.n, estimate.half, estimate.deviation) == (0.7, 1, None, None)
-    assert not estimate.identical and not estimate.separated
+    assert not estimate.identical
 
 
 def test_the_order_of_values_changes_no_bit():
     assert len({mean(order) for order in itertools.permutations([0.1, 0.2, 0.3, 1e10, -1e10])}) == 1
 
 
-def test_values_without_variance_are_called_identical_and_never_separated():
+def test_values_without_variance_are_called_identical():
     estimate = mean([0.7] * 3)
-    assert estimate.identical and estimate.half == 0 and not estimate.separated
+    assert estimate.identical and estimate.half == 0
     # The same method under two names, and two methods one row apart for every seed: rounding is no
     # variance.
     assert paired({0: 0.7, 1: 0.8}, {0: 0.7, 1: 0.8}).identical
@@ -48,11 +48,12 @@ def test_differences_are_taken_seed_by_seed():
     test = scipy.stats.ttest_1samp([1, 2, 3, 2, 2], 0).confidence_interval()
     assert estimate.mean == pytest.approx(2)
     assert (estimate.low, estimate.high) == pytest.approx((test.low, test.high), rel=1e-9)
-    assert estimate.separated
+    assert estimate.low is not None and estimate.low > 0
 
 
-def test_an_interval_across_zero_separates_nothing():
-    assert not paired({0: 1.0, 1: -1.0, 2: 0.5}, {0: 0.0, 1: 0.0, 2: 0.0}).separated
+def test_the_interval_of_differences_of_both_signs_holds_0():
+    wide = paired({0: 1.0, 1: -1.0, 2: 0.5}, {0: 0.0, 1: 0.0, 2: 0.0})
+    assert wide.low is not None and wide.high is not None and wide.low < 0 < wide.high
 
 
 def test_values_with_other_seeds_cannot_be_paired():
