@@ -1,6 +1,11 @@
 """What a suite says about its board: plain data beside the records, so no plugin is needed."""
 
+from typing import Any
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from kdbench.record import Frozen, Pair, Spec
+from kdbench.suite import Claim, Report
 
 
 class About(Frozen):
@@ -23,10 +28,26 @@ class About(Frozen):
     doi: str = ""
 
 
+class Variation(Frozen):
+    """One variant of a suite.
+
+    Attributes:
+        about: What it changes.
+        methods: That are expected in its tables.
+        tables: Keys of its tables, by data set and pair: `DATASET TEACHER:STUDENT`.
+    """
+
+    about: str = ""
+    methods: tuple[str, ...] = ()
+    tables: dict[str, str] = {}
+
+
 class BoardSpec(Frozen):
     """Title, baselines, and what ought to be there.
 
     Attributes:
+        variants: Of the suite, by name; then only their tables are expected.
+        report, claims: What a report tells of the records.
         suite: Name of the suite.
         title: Heading of the board.
         about: A paragraph under it.
@@ -52,6 +73,15 @@ class BoardSpec(Frozen):
     by_pair: dict[str, tuple[str, ...]] = {}
     notes: dict[str, str] = {}
     described: dict[str, About] = {}
+    variants: dict[str, Variation] = {}
+    report: Report | None = None
+    claims: tuple[Claim, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Nothing is said of what a suite does not have: older files keep their bytes."""
+        found: dict[str, Any] = dump(self)
+        return {k: v for k, v in found.items() if v or k not in ("variants", "report", "claims")}
 
     def note(self, name: str, method: str) -> str:
         """The explanation for this row, or nothing."""

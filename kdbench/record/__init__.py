@@ -1,17 +1,10 @@
 """What was asked and what came out: specs, questions, records and the store. No torch here."""
 
+from kdbench.record.canonical import Frozen, canonical, fingerprint
 from kdbench.record.checkpoint import PutAway, Standing, standing, told
 from kdbench.record.pair import Pair, Recipe
-from kdbench.record.question import (
-    PROTOCOL_VERSION,
-    Evaluation,
-    Frozen,
-    Question,
-    TeacherProtocol,
-    TrainingProtocol,
-    canonical,
-    fingerprint,
-)
+from kdbench.record.protocol import Evaluation, Probe, Start, TeacherProtocol, TrainingProtocol
+from kdbench.record.question import PROTOCOL_VERSION, Question
 from kdbench.record.schema import (
     RETRIED,
     Card,
@@ -42,6 +35,7 @@ __all__ = [
     "Frozen",
     "Origin",
     "Pair",
+    "Probe",
     "PutAway",
     "Question",
     "Recipe",
@@ -49,6 +43,7 @@ __all__ = [
     "Spec",
     "SpeedRecord",
     "Standing",
+    "Start",
     "Status",
     "StepSpeed",
     "Store",

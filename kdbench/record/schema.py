@@ -4,7 +4,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
-from kdbench.record.question import Frozen, Question, fingerprint
+from kdbench.record.canonical import Frozen, fingerprint
+from kdbench.record.question import Question
 
 SCHEMA: Final = 1
 

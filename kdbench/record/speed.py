@@ -2,7 +2,7 @@
 
 from typing import Final, Literal
 
-from kdbench.record.question import Frozen
+from kdbench.record.canonical import Frozen
 from kdbench.record.schema import Environment, Origin
 
 QUIET: Final = 6

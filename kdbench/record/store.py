@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from kdbench.errors import StoreError
-from kdbench.record.question import fingerprint
+from kdbench.record.canonical import fingerprint
 from kdbench.record.schema import Record
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.=+,-]+")

@@ -1,11 +1,11 @@
 """A suite as validated tables."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pydantic import Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from kdbench.errors import UsageError
 from kdbench.record import (
@@ -17,68 +17,20 @@ from kdbench.record import (
     TrainingProtocol,
 )
 from kdbench.suite import by_pair
-from kdbench.suite.mistakes import told
+from kdbench.suite.claims import Claim, Report, check
+from kdbench.suite.mistakes import meant, told
+from kdbench.suite.parts import Axes, Limits, MethodSettings, Scoring, Variant
 
-
-class Axes(Frozen):
-    """What is crossed: every data set with every pair, method and seed."""
-
-    datasets: tuple[str, ...] = Field(min_length=1)
-    pairs: tuple[str, ...] = Field(min_length=1)
-    methods: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[NonNegativeInt, ...] = Field(min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _count(cls, value: Any) -> Any:  # noqa: ANN401 - raw TOML
-        if isinstance(value, dict) and isinstance(value.get("seeds"), int):
-            return {**value, "seeds": tuple(range(value["seeds"]))}
-        return value
-
-
-class MethodSettings(Frozen):
-    """What a suite sets for one method, and how that was found.
-
-    Attributes:
-        set: Hyperparameters that replace the paper's.
-        tries: Settings that were tried on the tuning seeds before these were chosen.
-        note: Printed under the board; says why where a method does badly.
-    """
-
-    set: dict[str, Any] = {}
-    tries: int = Field(0, ge=0)
-    note: str = ""
-
-    @property
-    def settings(self) -> str:
-        """The words on the board."""
-        return f"tuned, {self.tries} tries" if self.set else "paper"
-
-
-class Scoring(Frozen):
-    """Against which methods the boards compare; the first is the one that costs are relative to."""
-
-    baselines: tuple[str, ...] = ()
-
-
-class Limits(Frozen):
-    """Bounds enforced from outside of the workers.
-
-    Attributes:
-        step_seconds: A single step, or a method's `init`, that takes longer ends its trial as
-            `timeout`.
-        answers_gb: What a teacher's kept answers may take on disk, in 10^9 bytes, for each kind of
-            view; 0 keeps none.
-    """
-
-    step_seconds: float = Field(600.0, gt=0)
-    answers_gb: float = Field(8.0, ge=0)
+_OWN = {"first", "transfer", "start"}
+"""Keys of `[train]` that a teacher has only where `[teacher]` says so too."""
 
 
 class Suite(Frozen):
     """A suite, whole: defaults filled in.
 
     Attributes:
+        variants: Changes of all this; where there are any, only these are asked.
+        report, claims: What `kdbench report` tells of the suite's records.
         by_student: Changes of `train`, by patterns of students' names.
         by_pair: Hyperparameters by pair and method, on top of the method's other ones; of a sum,
             each is named by its member, `at.weight`.
@@ -97,6 +49,9 @@ class Suite(Frozen):
     by_pair: dict[str, dict[str, dict[str, Any]]] = {}
     scoring: Scoring = Scoring()
     limits: Limits = Limits()
+    variants: dict[str, Variant] = {}
+    report: Report | None = None
+    claims: tuple[Claim, ...] = ()
     trial_seconds: float | None = Field(None, gt=0)
 
     def protocol(self, student: Spec) -> TrainingProtocol:
@@ -106,6 +61,18 @@ class Suite(Frozen):
             if fnmatchcase(student.name, pattern):
                 changes.update(values)
         return TrainingProtocol.model_validate({**self.train.model_dump(), **changes})
+
+    def varied(self) -> Iterator[tuple[str, "Suite"]]:
+        """Each variant's name with the suite that it makes; without variants the suite itself."""
+        if not self.variants:
+            yield "", self
+        for name, variant in self.variants.items():
+            data = self.model_dump(exclude={"variants", "report", "claims"})
+            for table in ("train", "teacher", "evaluation"):
+                data[table] |= getattr(variant, table)
+            for axis in ("datasets", "pairs", "methods"):
+                data["axes"][axis] = getattr(variant, axis) or data["axes"][axis]
+            yield name, Suite.model_validate(data)
 
     def method(self, spec: Spec) -> tuple[Spec, str]:
         """The spec with the suite's hyperparameters under its own, and the words for the board."""
@@ -136,17 +103,77 @@ class Suite(Frozen):
         pairs: Sequence[str] = (),
         datasets: Sequence[str] = (),
         seeds: Sequence[int] = (),
+        variants: Sequence[str] = (),
         budget: float | None = None,
         steps: int | None = None,
     ) -> "Suite":
-        """The suite with some axes replaced; `budget` and `steps` shorten both trainings alike."""
+        """The suite with some axes replaced; `budget` and `steps` shorten both trainings alike.
+
+        Methods are asked in every variant; of variants with pairs or data sets of their own, those
+        are left that have one of these.
+
+        Raises:
+            UsageError: No such variant, or none is left.
+        """
         axes = {"methods": methods, "pairs": pairs, "datasets": datasets, "seeds": seeds}
-        data = self.model_dump()
+        data = self.model_dump(exclude={"report", "claims"})  # they speak of the whole suite
         data["axes"] |= {name: tuple(values) for name, values in axes.items() if values}
+        data["variants"] = self._left(variants, methods, {"pairs": pairs, "datasets": datasets})
         shorter = {"budget": budget, "steps": steps}
         for table in ("train", "teacher"):
             data[table] |= {key: value for key, value in shorter.items() if value is not None}
         return validated(data, "the command line", "")
+
+    def _left(
+        self, names: Sequence[str], methods: Sequence[str], chosen: Mapping[str, Sequence[str]]
+    ) -> dict[str, Any]:
+        """The variants of these names that have something of what was chosen."""
+        for name in names:
+            if name not in self.variants:
+                why = f"suite {self.name} has none of that name"
+                raise UsageError(f"no variant {name!r}", why, meant(name, [*self.variants]))
+        found = {}
+        for name in names or self.variants:
+            data = self.variants[name].model_dump() | ({"methods": ()} if methods else {})
+            for axis, values in chosen.items():
+                own = data[axis]
+                data[axis] = [one for one in own if not values or one in values]
+                if own and not data[axis]:
+                    break
+            else:
+                found[name] = data
+        if self.variants and not found:
+            raise UsageError("no variant is left", "none has what was chosen", "choose less")
+        return found
+
+    def beside(self) -> "Suite":
+        """The suite with its baselines among the methods, in every variant."""
+        more = self.scoring.baselines
+
+        def both(methods: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(dict.fromkeys((*methods, *more)))
+
+        variants = {
+            name: one.model_copy(update={"methods": both(one.methods)}) if one.methods else one
+            for name, one in self.variants.items()
+        }
+        axes = self.axes.model_copy(update={"methods": both(self.axes.methods)})
+        return self.model_copy(update={"axes": axes, "variants": variants})
+
+    @property
+    def methods_asked(self) -> tuple[str, ...]:
+        """Every method of axes and variants, as written."""
+        return tuple(dict.fromkeys(m for _, one in self.varied() for m in one.axes.methods))
+
+    @property
+    def pairs_asked(self) -> tuple[str, ...]:
+        """Every pair of axes and variants, as written."""
+        return tuple(dict.fromkeys(p for _, one in self.varied() for p in one.axes.pairs))
+
+    @property
+    def datasets_asked(self) -> tuple[str, ...]:
+        """Every data set of axes and variants, as written."""
+        return tuple(dict.fromkeys(d for _, one in self.varied() for d in one.axes.datasets))
 
 
 def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
@@ -157,26 +184,32 @@ def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
         data["by_student"] = train.pop("by_student", data.get("by_student", {}))
         data["train"] = train
         if isinstance(data.get("teacher", {}), dict):
-            data["teacher"] = {**train, **data.get("teacher", {})}
+            theirs = {key: value for key, value in train.items() if key not in _OWN}
+            data["teacher"] = {**theirs, **data.get("teacher", {})}
     if isinstance(data.get("methods"), dict):
         methods = dict(data["methods"])
         data["by_pair"] = methods.pop("by_pair", data.get("by_pair", {}))
         data["methods"] = methods
+    where = origin
     try:
         suite = Suite.model_validate(data)
         for values in suite.by_student.values():  # also where no student of the axes is meant
             TrainingProtocol.model_validate({**suite.train.model_dump(), **values})
-        for pair in suite.axes.pairs:
-            suite.protocol(Pair.parse(pair).student)
+        for name, varied in suite.varied():
+            where = f"{origin}, variant {name!r}" if name else origin
+            for pair in varied.axes.pairs:
+                varied.protocol(Pair.parse(pair).student)
     except ValidationError as error:
         model = TrainingProtocol if error.title == "TrainingProtocol" else Suite
-        raise told(error, model, origin, text) from error
-    written = [Spec.parse(method) for method in (*suite.axes.methods, *suite.scoring.baselines)]
+        raise told(error, model, where, text) from error
+    written = [Spec.parse(method) for method in (*suite.methods_asked, *suite.scoring.baselines)]
     asked = {member.name for spec in written for member in spec.members}
     own = tomllib.loads(text).get("methods", {})  # what a parent sets may go unused
     if unset := sorted(own.keys() - asked - {"by_pair"}):
         what = f"{origin} sets {unset[0]!r}"
         raise UsageError(what, "but axes.methods does not name it", "remove the table")
     tables = {pair: by_pair.flat(pair, table, origin) for pair, table in suite.by_pair.items()}
-    by_pair.check(tables, own.get("by_pair", {}), suite.axes.pairs, suite.axes.methods, origin)
+    by_pair.check(tables, own.get("by_pair", {}), suite.pairs_asked, suite.methods_asked, origin)
+    asked_by = {name: varied.axes.methods for name, varied in suite.varied()}
+    check(suite.report, suite.claims, asked_by, origin)
     return suite.model_copy(update={"by_pair": tables})

@@ -1,0 +1,80 @@
+"""What a suite is made of: axes, variants, settings of methods, scoring, limits."""
+
+from typing import Any
+
+from pydantic import Field, NonNegativeInt, model_validator
+
+from kdbench.record import Frozen
+
+
+class Axes(Frozen):
+    """What is crossed: every data set with every pair, method and seed."""
+
+    datasets: tuple[str, ...] = Field(min_length=1)
+    pairs: tuple[str, ...] = Field(min_length=1)
+    methods: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[NonNegativeInt, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count(cls, value: Any) -> Any:  # noqa: ANN401 - raw TOML
+        if isinstance(value, dict) and isinstance(value.get("seeds"), int):
+            return {**value, "seeds": tuple(range(value["seeds"]))}
+        return value
+
+
+class MethodSettings(Frozen):
+    """What a suite sets for one method, and how that was found.
+
+    Attributes:
+        set: Hyperparameters that replace the paper's.
+        tries: Settings that were tried on the tuning seeds before these were chosen.
+        note: Printed under the board; says why where a method does badly.
+    """
+
+    set: dict[str, Any] = {}
+    tries: int = Field(0, ge=0)
+    note: str = ""
+
+    @property
+    def settings(self) -> str:
+        """The words on the board."""
+        return f"tuned, {self.tries} tries" if self.set else "paper"
+
+
+class Scoring(Frozen):
+    """Against which methods the boards compare; the first is the one that costs are relative to."""
+
+    baselines: tuple[str, ...] = ()
+
+
+class Limits(Frozen):
+    """Bounds enforced from outside of the workers.
+
+    Attributes:
+        step_seconds: A single step, or a method's `init`, that takes longer ends its trial as
+            `timeout`.
+        answers_gb: What a teacher's kept answers may take on disk, in 10^9 bytes, for each kind of
+            view; 0 keeps none.
+    """
+
+    step_seconds: float = Field(600.0, gt=0)
+    answers_gb: float = Field(8.0, ge=0)
+
+
+class Variant(Frozen):
+    """A change of the suite that is asked beside its like; boards have a table for each.
+
+    Attributes:
+        about: What it changes, a line.
+        train, teacher, evaluation: Keys that replace those of the suite's tables.
+        datasets, pairs, methods: In place of the axes; none for the suite's own.
+    """
+
+    about: str = ""
+    train: dict[str, Any] = {}
+    teacher: dict[str, Any] = {}
+    evaluation: dict[str, Any] = {}
+    datasets: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
