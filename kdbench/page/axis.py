@@ -8,7 +8,7 @@ from kdbench.page.lettering import minus
 from kdbench.page.plots.window import Window, window
 from kdbench.statistics import Estimate
 
-_TICKS = 5
+_TICKS, _FEW = 5, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,10 @@ def axis(estimates: Sequence[Estimate], always: Iterable[float], scale: float) -
         )
         for one in estimates
     ]  # fmt: skip
-    found = Axis(window(scaled, [scale * value for value in always]), ())
+    whole = [scale * value for value in always]
+    if len(scaled) < _FEW:  # there is nothing that a long interval could squash
+        whole += [end for one in scaled for end in (one.low, one.high) if end is not None]
+    found = Axis(window(scaled, whole), ())
     low, high = found.shown.low, found.shown.high
     step = _step((high - low) / _TICKS)
     places = [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -39,6 +39,7 @@ def _claim(one: Finding) -> dict[str, Any]:
         "contrast": _estimate(one.estimate),
         "values": {str(seed): stored(value) for seed, value in one.values.items()},
         "more_seeds": one.more,
+        "tables": one.tables,
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from kdbench.leaderboard.board import Board
-from kdbench.leaderboard.claims.lookup import Unanswered, name, values
+from kdbench.leaderboard.claims.lookup import Unanswered, name, tables, values
 from kdbench.leaderboard.claims.units import CONTRASTS, Unit
 from kdbench.leaderboard.claims.verdicts import Verdict, judged, more, sentence, settled
 from kdbench.leaderboard.words import listed
@@ -28,6 +28,7 @@ class Finding:
         values: The contrast or the correlation, by seed.
         estimate: Their mean; its interval only where something varied between seeds.
         more: Further seeds that would settle what is not testable, where that is known.
+        tables: That a value is the mean over; of several rows, the most.
     """
 
     claim: Claim
@@ -37,6 +38,7 @@ class Finding:
     values: BySeed
     estimate: Estimate | None = None
     more: int | None = None
+    tables: int = 0
 
     @property
     def unit(self) -> Unit:
@@ -74,7 +76,7 @@ def finding(board: Board, claim: Claim) -> Finding:
     try:
         measured = _measured(board, claim)
     except Unanswered as reason:
-        return Finding(claim=claim, verdict="not answered", why=f"{reason}.", values={})
+        return Finding(claim=claim, verdict="not answered", why=_line(reason), values={})
     every = set[int]().union(*measured)
     common = sorted(set(measured[0]).intersection(*measured))
     wanted = sorted(set(board.spec.seeds) or every)
@@ -87,7 +89,8 @@ def finding(board: Board, claim: Claim) -> Finding:
     if flat := [seed for seed in common if seed not in by_seed]:
         notes.append(f"No correlation in {listed(flat)}: all rows have the same value.")
     varied = any(len({one[seed] for seed in by_seed}) > 1 for one in measured)
-    return _found(claim, by_seed, notes, varied=varied)
+    most = max(len(tables(board, row)) for row in claim.terms or claim.along)
+    return replace(_found(claim, by_seed, varied=varied), notes=tuple(notes), tables=most)
 
 
 def shown(board: Board, series: Series) -> Shown:
@@ -105,9 +108,9 @@ def _figure(board: Board, series: Series, point: Point) -> Figure:
     try:
         by_seed = values(board, point, series.measure)
     except Unanswered as reason:
-        return Figure(point=point, ours=None, why=f"{reason}.")
+        return Figure(point=point, ours=None, why=_line(reason))
     if not by_seed:
-        return Figure(point=point, ours=None, why=f"the tables of {name(point)} share no seed.")
+        return Figure(point=point, ours=None, why=f"The tables of {name(point)} share no seed.")
     return Figure(point=point, ours=_varied(mean(list(by_seed.values()))))
 
 
@@ -139,10 +142,12 @@ def _sum(parts: Sequence[float]) -> float:
     return total if abs(total) > _ROUNDING * max(map(abs, parts)) else 0.0
 
 
-def _found(claim: Claim, by_seed: BySeed, notes: Sequence[str], *, varied: bool) -> Finding:
+def _found(claim: Claim, by_seed: BySeed, *, varied: bool) -> Finding:
     estimate = mean(list(by_seed.values())) if by_seed else None
     if estimate and not varied:
         estimate = _varied(estimate)
+    if estimate and claim.along:
+        estimate = _correlation(estimate)
     verdict: Verdict = "not testable"
     more_seeds = None
     if estimate is None:
@@ -162,9 +167,22 @@ def _found(claim: Claim, by_seed: BySeed, notes: Sequence[str], *, varied: bool)
             more_seeds = settled(claim.direction, claim.effect, estimate)
             why += f" {more(more_seeds, estimate)}"
     return Finding(
-        claim=claim, verdict=verdict, why=why, notes=tuple(notes), values=by_seed,
-        estimate=estimate, more=more_seeds,
+        claim=claim, verdict=verdict, why=why, values=by_seed, estimate=estimate,
+        more=more_seeds,
     )  # fmt: skip
+
+
+def _line(reason: Unanswered) -> str:
+    """As a sentence."""
+    text = str(reason)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _correlation(one: Estimate) -> Estimate:
+    """The mean with what of its interval a correlation can be."""
+    if one.low is None or one.high is None:
+        return one
+    return replace(one, low=max(-1.0, one.low), high=min(1.0, one.high))
 
 
 def _varied(one: Estimate) -> Estimate:

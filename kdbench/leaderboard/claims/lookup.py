@@ -30,7 +30,7 @@ def values(board: Board, where: Where, measure: str) -> dict[int, float]:
     """
     found = []
     for table in tables(board, where):
-        named = f"{name(where)} in {place(board, table)}"
+        named = f"{plain(where.method)!r} in {place(board, table)}"
         found.append(_measured(_row(table, where, named), measure, named))
     seeds = set(found[0]).intersection(*found)
     return {seed: fmean(one[seed] for one in found) for seed in sorted(seeds)}
@@ -113,7 +113,7 @@ def _row(table: Table, where: Where, named: str) -> Row:
             f"{named} means {len(same)} rows", plain(names), "add the options that tell them apart"
         )
     if not same:
-        raise Unanswered(f"{named}: there is no such row")
+        raise Unanswered(f"there is no row of {named}")
     if isinstance(found := same[0], Row):
         return found
     missing = "; ".join(f"{seeds}: {why}" for seeds, why in reasons(found))
@@ -142,11 +142,11 @@ def _measured(row: Row, measure: str, named: str) -> dict[int, float]:
         cards = {r.question.seed: r.teacher for r in row.records if r.teacher}
         found = {seed: c.quality[key] for seed, c in cards.items() if key in c.quality}
         if set(found) != set(row.seeds):
-            raise Unanswered(f"{named}: no {plain(measure)} in every seed")
+            raise Unanswered(plain(f"not every seed has {measure} of {named}"))
     else:
         known = meant(measure, [*row.values])
-        raise Unanswered(plain(f"{named}: no {measure} in every seed; {known}"))
+        raise Unanswered(plain(f"not every seed has {measure} of {named}; {known}"))
     for seed, value in found.items():
         if not math.isfinite(value):
-            raise Unanswered(f"{named}: {plain(measure)} of seed {seed} is {value}")
+            raise Unanswered(plain(f"{measure} of {named} is {value} in seed {seed}"))
     return found

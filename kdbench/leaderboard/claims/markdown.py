@@ -38,7 +38,7 @@ def render(report: Answered) -> str:
 
 
 def _claims(findings: Iterable[Finding]) -> str:
-    header = ["Verdict", "Claim", "Published", "Ours", "n", "Matters from", "Why"]
+    header = ["Verdict", "Claim", "Published", "Ours", "n", "Tables", "Claimed", "Why"]
     grid = [
         [
             f"**{WORDS[one.verdict]}**",
@@ -46,12 +46,13 @@ def _claims(findings: Iterable[Finding]) -> str:
             _text(words.published(one)),
             _text(one.unit.span(one.estimate)),
             str(one.estimate.n if one.estimate else 0),
-            _text(words.effect(one)),
+            str(one.tables),
+            _text(words.claimed(one)),
             _text(" ".join((one.why, *one.notes))),
         ]
         for one in findings
     ]
-    return _grid(grid, header, "lllrrrl")
+    return _grid(grid, header, "lllrrrll")
 
 
 def _series(one: Shown) -> str:

@@ -66,7 +66,7 @@ class Answered:
 
     @property
     def rules(self) -> tuple[tuple[str, str], ...]:
-        """How verdicts are made, a line for each direction; the names of the directions first."""
+        """What is claimed, and what follows from where the whole interval lies."""
         return tuple(RULES.items())
 
     def markdown(self) -> str:

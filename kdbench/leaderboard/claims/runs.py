@@ -51,7 +51,9 @@ def run_of(board: Board) -> Run:
     return Run(
         trials=len(records),
         tables=sum(table.part == "defaults" for table in board.tables),
-        failures=tuple(line for table in board.tables for line in _failures(board, table)),
+        failures=tuple(
+            dict.fromkeys(line for table in board.tables for line in _failures(board, table))
+        ),
         partial=len(_records(board.partial)),
         seeds=tuple(sorted({record.question.seed for record in records})),
         hardware=tuple(sorted(hardware.items())),

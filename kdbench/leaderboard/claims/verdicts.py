@@ -21,16 +21,16 @@ WORDS: Final[dict[Verdict, str]] = {
 }
 
 RULES: Final[dict[str, str]] = {
-    "greater": (
-        "Within ±e: not reproduced, too small to matter, on whichever side of 0. Else above 0: "
-        "reproduced. Below 0: not reproduced."
+    "above 0": (
+        "within ±e: not reproduced, too small to matter, on whichever side of 0; else above 0: "
+        "reproduced; below 0: not reproduced"
     ),
-    "less": "As for greater, with the sides of 0 exchanged.",
-    "equal": "Within ±e: reproduced. Wholly above +e or wholly below −e: not reproduced.",
-    "not less": "Above −e: reproduced. Below −e: not reproduced.",
-    "not greater": "Below +e: reproduced. Above +e: not reproduced.",
+    "below 0": "the same, with the sides of 0 exchanged",
+    "within ±e": "within ±e: reproduced; wholly above +e or wholly below −e: not reproduced",
+    "above −e": "above −e: reproduced; below −e: not reproduced",
+    "below +e": "below +e: reproduced; above +e: not reproduced",
 }
-"""By direction: what follows where the whole interval lies there; e is the smallest effect."""
+"""By what is claimed: what follows from where the whole interval lies."""
 
 _MIRRORED: Final[dict[Direction, Direction]] = {"less": "greater", "not greater": "not less"}
 
@@ -86,7 +86,7 @@ def sentence(direction: Direction, effect: float, low: float, high: float, unit:
     if verdict == "not reproduced":
         return f"{told}, on the other side."
     nearest = low if up else -high
-    return f"{told}." if nearest > effect else f"{told}, though it may be less than {size}."
+    return f"{told}." if nearest > effect else f"{told}, though it may be smaller than {size}."
 
 
 def settled(direction: Direction, effect: float, estimate: Estimate) -> int | None:

@@ -11,18 +11,19 @@ from kdbench.leaderboard.text import MISSING, fixed
 from kdbench.leaderboard.words import listed
 
 CLAIMS: Final = (
-    "Ours: mean over n seeds with its 95 % t interval, differences paired by seed; points are "
-    "percentage points. Matters from: the smallest effect that would matter, fixed in the suite "
-    "before it ran."
+    "Ours: mean over n seeds with its 95 % t interval, differences paired by seed, each value the "
+    "mean over the tables that the claim is about; points are percentage points. What is claimed, "
+    "and from which effect on it matters, stands in the suite."
 )
 
 HOW: Final = (
     "The suite states each claim as a contrast of measured quantities, the side of 0 on which it "
-    "has to lie, and e, the smallest effect that would matter; the verdict follows from where the "
-    "95 % t interval over seeds lies. Where that interval allows none of these, where there is one "
-    "seed, or where nothing that is compared varies between seeds, the claim is not testable at "
-    "this size; where rows or seeds are missing, it is not answered. Seeds vary the student, not "
-    "the teacher or the data: a verdict holds for these teachers, data and settings."
+    "has to lie, and e, the smallest effect that would matter. The verdict follows from where the "
+    "whole 95 % t interval over seeds lies, as listed for each kind of claim. Where it allows none "
+    "of these, where there is one seed, or where nothing that is compared varies between seeds, "
+    "the claim is not testable at this size; where rows or seeds are missing, it is not answered. "
+    "Seeds vary the student, not the teacher or the data: a verdict holds for these teachers, data "
+    "and settings."
 )
 
 
@@ -43,9 +44,11 @@ def claimed(one: Finding) -> str:
     return side
 
 
-def effect(one: Finding) -> str:
-    """The smallest effect that would matter."""
-    return one.unit.size(one.claim.effect) if one.claim.effect else "any"
+def extent(one: Finding) -> str:
+    """What the contrast is the mean over."""
+    if one.estimate is None:
+        return ""
+    return f"n = {one.estimate.n}" + f"; mean over {one.tables} tables" * (one.tables > 1)
 
 
 def unit(one: Shown) -> Unit:
