@@ -31,7 +31,7 @@ def values(board: Board, where: Where, measure: str) -> dict[int, float]:
     found = []
     for table in tables(board, where):
         named = f"{plain(where.method)!r} in {place(board, table)}"
-        found.append(_measured(_row(table, where, named), measure, named))
+        found.append(_measured(_row(table, where, named, own=_own(board, where)), measure, named))
     seeds = set(found[0]).intersection(*found)
     return {seed: fmean(one[seed] for one in found) for seed in sorted(seeds)}
 
@@ -48,9 +48,9 @@ def tables(board: Board, where: Where) -> list[Table]:
             continue
         said = f"{where.variant}: {asked}" if where.variant else asked
         if not theirs:
-            raise Unanswered(f"{plain(said)} has no record of the full protocol")
+            raise Unanswered(plain(f"no record of the full protocol of {said}"))
         if len(theirs) > 1:
-            raise Unanswered(f"{plain(said)} was run with {len(theirs)} protocols, not with one")
+            raise Unanswered(plain(f"not one protocol but {len(theirs)} were run of {said}"))
         found += theirs
     if not found:
         raise Unanswered(f"the suite has no table for {name(where)}")
@@ -95,18 +95,30 @@ def _meant(where: Where, asked: str) -> bool:
     return asked.startswith(start) and asked.endswith(end)
 
 
-def _row(table: Table, where: Where, named: str) -> Row:
+def _own(board: Board, where: Where) -> bool:
+    """Whether the suite asks the method just so, with its own settings."""
+    variant = board.spec.variants.get(where.variant)
+    asked = map(Spec.parse, variant.methods if variant else board.spec.methods)
+    method = Spec.parse(where.method)
+    return not method.options and method in asked
+
+
+def _row(table: Table, where: Where, named: str, *, own: bool) -> Row:
     """The one row of the table that is meant.
 
     What is incomplete counts among those that may be meant, so that no other stands in for it.
     Rows of the whole transfer set go before those that leave out a quiz split, and what the suite
     asks before what was set by hand.
+
+    Args:
+        own: Whether nothing that was set by hand can be meant.
     """
     rows = [row for row in table.rows if means(where.method, row.question)]
     gaps = [gap for gap in table.gaps if _is(gap, where.method)]
     same: list[Row | Gap] = [*rows, *gaps]
     same = [one for one in same if not _quiz(one)] or same
-    same = [one for one in same if one.settings != BY_HAND] or same
+    asked = [one for one in same if one.settings != BY_HAND]
+    same = asked if own else asked or same
     if len(same) > 1:
         names = "; ".join(sorted(one.name for one in same))
         raise UsageError(

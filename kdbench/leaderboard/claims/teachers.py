@@ -12,6 +12,8 @@ from kdbench.statistics import Estimate, paired
 
 State: TypeAlias = Literal["better", "not told", "not better", "unknown"]
 
+_ROUNDING = 1e-12
+
 STATES: Final[dict[State, str]] = {
     "better": "better",
     "not told": "better on the mean, but not told from it",
@@ -78,7 +80,7 @@ def _check(board: Board, table: Table, every: Sequence[Table]) -> TeacherCheck:
     if not seeds:
         return TeacherCheck(place=called, state="unknown", why="no seed in common")
     lead = paired({s: teacher[s] for s in seeds}, {s: theirs[s] for s in seeds})
-    if lead.mean <= 0:
+    if lead.mean <= _ROUNDING:
         state: State = "not better"
     else:
         sure = lead.n > 1 and lead.low is not None and lead.low > 0
