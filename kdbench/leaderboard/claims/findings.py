@@ -163,7 +163,7 @@ def _found(claim: Claim, by_seed: BySeed, *, varied: bool) -> Finding:
         ends = estimate.low, estimate.high
         verdict = judged(claim.direction, claim.effect, *ends)
         why = sentence(claim.direction, claim.effect, *ends, CONTRASTS[claim.unit])
-        if verdict == "not testable":
+        if verdict == "not testable" and not estimate.identical:
             more_seeds = settled(claim.direction, claim.effect, estimate)
             why += f" {more(more_seeds, estimate)}"
     return Finding(

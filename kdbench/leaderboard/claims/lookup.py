@@ -50,7 +50,7 @@ def tables(board: Board, where: Where) -> list[Table]:
         if not theirs:
             raise Unanswered(plain(f"no record of the full protocol of {said}"))
         if len(theirs) > 1:
-            raise Unanswered(plain(f"not one protocol but {len(theirs)} were run of {said}"))
+            raise Unanswered(plain(f"{len(theirs)} protocols, not one, were run of {said}"))
         found += theirs
     if not found:
         raise Unanswered(f"the suite has no table for {name(where)}")
