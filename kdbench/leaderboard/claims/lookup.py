@@ -30,7 +30,7 @@ def values(board: Board, where: Where, measure: str) -> dict[int, float]:
     """
     found = []
     for table in tables(board, where):
-        named = f"{plain(where.method)!r} in {place(board, table)}"
+        named = f"{plain(where.method)!r} in {place(table)}"
         found.append(_measured(_row(table, where, named, own=_own(board, where)), measure, named))
     seeds = set(found[0]).intersection(*found)
     return {seed: fmean(one[seed] for one in found) for seed in sorted(seeds)}
@@ -57,11 +57,10 @@ def tables(board: Board, where: Where) -> list[Table]:
     return found
 
 
-def place(board: Board, table: Table) -> str:
+def place(table: Table) -> str:
     """What a table is called: its variant, data set and pair."""
     key = f"{table.question.dataset} {table.pair}"
-    own = [v for v, one in board.spec.variants.items() if one.tables.get(key) == table.key]
-    return plain(f"{', '.join(own)}: {key}" if own else key)
+    return plain(f"{table.variant}: {key}" if table.variant else key)
 
 
 def name(where: Where) -> str:

@@ -52,7 +52,7 @@ def run_of(board: Board) -> Run:
         trials=len(records),
         tables=sum(table.part == "defaults" for table in board.tables),
         failures=tuple(
-            dict.fromkeys(line for table in board.tables for line in _failures(board, table))
+            dict.fromkeys(line for table in board.tables for line in _failures(table))
         ),
         partial=len(_records(board.partial)),
         seeds=tuple(sorted({record.question.seed for record in records})),
@@ -75,9 +75,9 @@ def _records(tables: Iterable[Table]) -> list[Record]:
     return [*{record_id(record): record for row in rows for record in row.records}.values()]
 
 
-def _failures(board: Board, table: Table) -> list[str]:
+def _failures(table: Table) -> list[str]:
     return [
-        plain(f"{place(board, table)}: {one.name}: {seeds}: {reason}")
+        plain(f"{place(table)}: {one.name}: {seeds}: {reason}")
         for one in table.gaps
         for seeds, reason in reasons(one)
     ]

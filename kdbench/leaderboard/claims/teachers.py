@@ -62,10 +62,10 @@ def told(found: Sequence[TeacherCheck], baseline: str) -> str:
 
 
 def _check(board: Board, table: Table, every: Sequence[Table]) -> TeacherCheck:
-    called, baseline = place(board, table), board.spec.baselines[0]
+    called, baseline = place(table), board.spec.baselines[0]
     own = _baseline(table, baseline)
     others = {
-        place(board, other): row
+        place(other): row
         for other in every
         if other is not table and _alike(other, table) and (row := _baseline(other, baseline))
     }
