@@ -214,13 +214,15 @@ def test_what_no_seed_varies_has_no_interval_and_no_verdict(
     assert one.estimate and (one.estimate.n, one.estimate.low) == (3, None)
 
 
-def test_what_varies_and_never_differs_is_equal(
-    kdbench_trials: Callable[..., list[Record]],
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_rows_that_never_differ_have_no_verdict(
+    kdbench_trials: Callable[..., list[Record]], direction: Direction
 ) -> None:
     values = (0.8, 0.85, 0.83)
     same = board(kdbench_trials({"scratch": values, "kd": values}))
-    one = finding(same, claim(term("kd"), term("scratch", -1), direction="equal"))
-    assert (one.verdict, set(one.values.values())) == ("reproduced", {0.0})
+    one = finding(same, claim(term("kd"), term("scratch", -1), direction=direction))
+    assert (one.verdict, set(one.values.values())) == (OPEN, {0.0})
+    assert "may be one and the same thing" in one.why
 
 
 def test_one_seed_has_no_verdict(kdbench_trials: Callable[..., list[Record]]) -> None:
@@ -347,6 +349,10 @@ def test_a_seed_in_which_all_rows_are_alike_has_no_correlation_and_is_told(
     one = finding(board(trials), ALONG)
     assert one.values == pytest.approx({1: 1.0, 2: 1.0})
     assert one.notes == ("No correlation in seed 0: all rows have the same value.",)
+    assert (one.verdict, one.why) == (
+        "reproduced",
+        "The whole interval [+1.00, +1.00] lies above 0.",
+    )
     flat = finding(board([t for t in trials if t.question.seed == 0]), ALONG)
     assert (flat.verdict, flat.why) == (OPEN, "There is no seed with a correlation.")
 

@@ -26,7 +26,8 @@ class Finding:
         why: A sentence with the numbers, or what is missing.
         notes: What else a reader should know, a sentence each.
         values: The contrast or the correlation, by seed.
-        estimate: Their mean; its interval only where something varied between seeds.
+        estimate: Their mean. A contrast that is the same in all seeds has no interval: one without
+            width would say too much. Nor has a correlation of what never varied.
         more: Further seeds that would settle what is not testable, where that is known.
         tables: That a value is the mean over; of several rows, the most.
     """
@@ -144,7 +145,7 @@ def _sum(parts: Sequence[float]) -> float:
 
 def _found(claim: Claim, by_seed: BySeed, *, varied: bool) -> Finding:
     estimate = mean(list(by_seed.values())) if by_seed else None
-    if estimate and not varied:
+    if estimate and (claim.terms or not varied):
         estimate = _varied(estimate)
     if estimate and claim.along:
         estimate = _correlation(estimate)
@@ -155,9 +156,13 @@ def _found(claim: Claim, by_seed: BySeed, *, varied: bool) -> Finding:
     elif estimate.n < 2:
         why = "One seed has no interval."
     elif estimate.low is None or estimate.high is None:
+        what, then = (
+            ("The contrast", "; what is compared may be one and the same thing")
+            if varied
+            else ("What is compared", "")
+        )
         why = (
-            f"What is compared is the same in all {estimate.n} seeds, so they do not tell how sure "
-            "it is."
+            f"{what} is the same in all {estimate.n} seeds: they do not tell how sure it is{then}."
         )
     else:
         ends = estimate.low, estimate.high

@@ -52,7 +52,7 @@ def told(found: Sequence[TeacherCheck], baseline: str) -> str:
         return "There is no baseline to compare the teachers with."
     counts = {state: sum(one.state == state for one in found) for state in STATES}
     if counts["better"] == len(found):
-        many = f"all {len(found)} tables" if len(found) > 1 else "the one table"
+        many = {1: "the one table", 2: "both tables"}.get(len(found), f"all {len(found)} tables")
         return f"The teacher is better than {baseline} in {many}."
     parts = [f"The teacher is better than {baseline} in {counts['better']} of {len(found)} tables"]
     parts += [f"not better in {counts['not better']}"] if counts["not better"] else []
@@ -72,7 +72,7 @@ def _check(board: Board, table: Table, every: Sequence[Table]) -> TeacherCheck:
     rows = {called: own} if own else others
     teacher = _teacher(table)
     if not rows or not teacher:
-        why = f"no {baseline} on this data set and student" if teacher else "no teacher's accuracy"
+        why = f"no {baseline} on this data set and student" if teacher else "no complete row"
         return TeacherCheck(place=called, state="unknown", why=why)
     where, best = max(rows.items(), key=lambda item: (item[1].metrics["accuracy"].mean, item[0]))
     theirs = best.values["accuracy"]
