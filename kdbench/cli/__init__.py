@@ -19,6 +19,7 @@ from kdbench.cli import (
     new,
     planning,
     reading,
+    report,
     reproduction,
     results,
     run,
@@ -71,6 +72,7 @@ app.command("run", rich_help_panel="Run")(run.run)
 app.command("plan", rich_help_panel="Run")(planning.plan)
 app.command("prepare", rich_help_panel="Run")(data.prepare)
 app.command("leaderboard", rich_help_panel="Run")(board.leaderboard)
+app.command("report", rich_help_panel="Run")(report.report)
 app.command("export", rich_help_panel="Run")(weights.export)
 app.command("export-results", rich_help_panel="Run")(results.export_results)
 app.command("import", rich_help_panel="Run")(results.import_)

@@ -103,11 +103,15 @@ class Gap:
 
     Attributes:
         missing: Seeds, each with the reason.
+        question: Any one of its trials'; None where none was ever tried.
+        settings: As of a row.
     """
 
     name: str
     done: tuple[int, ...]
     missing: tuple[tuple[int, str], ...]
+    question: Question | None = None
+    settings: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from kdbench.record import Question, Record, Spec, fingerprint, frozen
 
-_BY_HAND, _TUNED = "set by hand", "tuned per pair"
+BY_HAND, _TUNED = "set by hand", "tuned per pair"
 """In a record's settings: the caller set the hyperparameters, or its suite did for the pair."""
 
 
@@ -64,12 +64,12 @@ class Cell:
     @property
     def by_hand(self) -> bool:
         """Whether only a caller asked for it, not the suite."""
-        return self._words == [_BY_HAND]
+        return self._words == [BY_HAND]
 
     @property
     def tuned(self) -> bool:
         """Whether it has what the suite tuned for the pair, and that was never the default."""
-        return _TUNED in self._words and set(self._words) <= {_TUNED, _BY_HAND}
+        return _TUNED in self._words and set(self._words) <= {_TUNED, BY_HAND}
 
     @property
     def _words(self) -> list[str]:
@@ -86,11 +86,15 @@ class Cell:
 
     def matches(self, text: str) -> bool:
         """Whether `text`, a method with or without options, means this cell."""
-        spec = Spec.parse(text)
-        have = self.question.hyperparameters
-        return spec.name == self.question.method and all(
-            key in have and frozen(have[key]) == value for key, value in spec.options
-        )
+        return means(text, self.question)
+
+
+def means(text: str, question: Question) -> bool:
+    """Whether `text`, a method with or without options, is what the question asks."""
+    spec, have = Spec.parse(text), question.hyperparameters
+    return spec.name == question.method and all(
+        key in have and frozen(have[key]) == value for key, value in spec.options
+    )
 
 
 def select(records: Iterable[Record], stale: Collection[str] = ()) -> list[Cell]:

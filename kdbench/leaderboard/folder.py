@@ -1,6 +1,7 @@
 """A board's files: written, and compared byte for byte with what the records give."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -78,17 +79,29 @@ def write(board: Board, folder: Path) -> list[Path]:
     Raises:
         StoreError: The file system refuses.
     """
-    paths = []
-    for name, content in files(board).items():
+    return put(files(board), folder)
+
+
+def put(contents: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """Write these files into `folder`; their paths.
+
+    Raises:
+        StoreError: The file system refuses.
+    """
+    for name, content in contents.items():
         write_atomically(folder / name, content)
-        paths.append(folder / name)
-    return paths
+    return [folder / name for name in contents]
 
 
 def check(board: Board, folder: Path) -> list[str]:
     """What is wrong with the files in `folder`, a line each; empty where the records give them."""
+    return compared(files(board), folder) + unexplained(board)
+
+
+def compared(contents: Mapping[str, bytes], folder: Path) -> list[str]:
+    """How the files in `folder` differ from what the records give, a line each."""
     wrong = []
-    for name, content in files(board).items():
+    for name, content in contents.items():
         path = folder / name
         if not path.is_file():
             wrong.append(f"{name} is missing")
@@ -99,7 +112,7 @@ def check(board: Board, folder: Path) -> list[str]:
             line = next((i for i, (a, b) in enumerate(same, 1) if a != b), None)
             where = f"first at line {line}" if line else "one is cut short"
             wrong.append(f"{name} differs from what the records give, {where}")
-    return wrong + unexplained(board)
+    return wrong
 
 
 def unexplained(board: Board) -> list[str]:

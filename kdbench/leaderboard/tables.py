@@ -159,6 +159,8 @@ def _gap(name: str, cell: Cell, seeds: Sequence[int]) -> Gap:
         name=name,
         done=tuple(seed for seed in seeds if seed in cell.answers),
         missing=tuple(missing),
+        question=cell.question,
+        settings=cell.settings,
     )
 
 

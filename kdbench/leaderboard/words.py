@@ -208,16 +208,16 @@ def gap(one: Gap) -> list[tuple[str, str]]:
     """Each reason once, with the seeds it holds for."""
     reasons = dict.fromkeys(reason for _, reason in one.missing)
     return [
-        (_seeds([seed for seed, why in one.missing if why == reason]), reason) for reason in reasons
+        (listed([seed for seed, why in one.missing if why == reason]), reason) for reason in reasons
     ]
 
 
 def seeds(table: Table) -> str:
     """The seeds that every row has."""
-    return _seeds(list(table.seeds))
+    return listed(list(table.seeds))
 
 
-def _seeds(values: list[int]) -> str:
+def listed(values: list[int]) -> str:
     """Seeds as a list, a run of three or more as first-last."""
     if len(values) > 2 and values == list(range(values[0], values[-1] + 1)):
         return f"seeds {values[0]} to {values[-1]}"

@@ -20,9 +20,9 @@ from kdbench.page.view import island, options, sections
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_FOLDER = Path(__file__).parent / "template"
+FOLDER = Path(__file__).parent / "template"
 _UNCOUNTED = re.compile(r"<!--uncounted-->.*?<!--/uncounted-->", re.DOTALL)
-_DIGEST = "0" * 64
+DIGEST = "0" * 64
 
 
 def render(board: Board, plots: Sequence[Plot] = ()) -> str:
@@ -33,9 +33,9 @@ def render(board: Board, plots: Sequence[Plot] = ()) -> str:
     """
     tables = (*board.tables, *board.partial)
     every = shared([row for table in tables for row in table.rows])
-    library, script = datatables(), (_FOLDER / "page.js").read_text("utf-8")
+    library, script = datatables(), (FOLDER / "page.js").read_text("utf-8")
     found = sections(board, every)
-    text = _environment().get_template("page.html").render(
+    text = environment().get_template("page.html").render(
         title=board.spec.title or board.spec.suite or "Leaderboard",
         spec=board.spec,
         board=board,
@@ -50,11 +50,16 @@ def render(board: Board, plots: Sequence[Plot] = ()) -> str:
         measured=alone,
         library=library,
         script=script,
-        style=palette.style() + (_FOLDER / "page.css").read_text("utf-8"),
+        style=palette.style() + (FOLDER / "page.css").read_text("utf-8"),
         hashes=[_hash(library), _hash(script)],
-        digest=_DIGEST,
+        digest=DIGEST,
     )  # fmt: skip
-    return text.replace(_DIGEST, digest(text), 1)
+    return sealed(text)
+
+
+def sealed(page: str) -> str:
+    """The page with the digest of its data in the place that `DIGEST` keeps for it."""
+    return page.replace(DIGEST, digest(page), 1)
 
 
 def digest(page: str) -> str:
@@ -62,7 +67,7 @@ def digest(page: str) -> str:
     return hashlib.sha256(_UNCOUNTED.sub("", page).encode()).hexdigest()
 
 
-def _environment() -> "Environment":
+def environment() -> "Environment":
     """Where the templates lie; all that they print is escaped."""
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -71,7 +76,7 @@ def _environment() -> "Environment":
             "the page needs jinja2", str(error), "pip install 'kdbench[page]'"
         ) from error
     made = Environment(
-        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined,
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=_shown,
     )  # fmt: skip
     made.policies["json.dumps_kwargs"] = {

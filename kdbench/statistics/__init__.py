@@ -5,6 +5,7 @@ a number: one value has no interval, and a median has none below six values.
 """
 
 from kdbench.statistics.contrasts import MOST_SEEDS, Contrast, contrasts, seeds_to_settle
+from kdbench.statistics.correlations import rank_correlation
 from kdbench.statistics.critical import (
     LEAST_METHODS,
     Critical,
@@ -27,6 +28,6 @@ from kdbench.statistics.standings import LEAST_CELLS, Cells, Standing, standings
 __all__ = [
     "LEAST_CELLS", "LEAST_FOR_MEDIAN", "LEAST_METHODS", "LEVEL", "MOST_SEEDS", "Cells", "Contrast",
     "Critical", "Estimate", "Standing", "average_ranks", "contrasts", "critical",
-    "critical_difference", "mean", "median_interval", "medians_ratio", "paired", "ratio",
-    "seeds_to_settle", "standings",
+    "critical_difference", "mean", "median_interval", "medians_ratio", "paired", "rank_correlation",
+    "ratio", "seeds_to_settle", "standings",
 ]  # fmt: skip
