@@ -4,6 +4,7 @@ Each probe is absent where it means nothing for a pair: no number stands in for 
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias, final
@@ -69,12 +70,13 @@ class Probes:
 
     def prepare(self) -> None:
         """Have all that teachers say, before the first student is measured."""
-        if "seen" in self.asked:
-            _ = self._views_taught
-        if "control" in self.asked:
-            _ = self._control
-        if "hints" in self.asked:
-            _ = self._taught_depths
+        with self._phase:
+            if "seen" in self.asked:
+                _ = self._views_taught
+            if "control" in self.asked:
+                _ = self._control
+            if "hints" in self.asked:
+                _ = self._taught_depths
 
     def student(self, runner: Runner, deployed: nn.Module, said: Sweep) -> Found:
         """What is found of a trained student.
@@ -84,6 +86,20 @@ class Probes:
             deployed: What is shipped of it.
             said: By that of the measured split.
         """
+        with self._phase:
+            return self._student(runner, deployed, said)
+
+    def teacher(self) -> Values:
+        """What is found of the teacher alone, for its card."""
+        network = _single(self._rig.teacher)
+        return self._kinship(network) if network and "classes" in self.asked else {}
+
+    @property
+    def _phase(self) -> AbstractContextManager[None]:
+        """Told to the clock only where something is asked for."""
+        return self._rig.bench.clock.phase("probes") if self.asked else nullcontext()
+
+    def _student(self, runner: Runner, deployed: nn.Module, said: Sweep) -> Found:
         found, target = Found(), self._rig.tested.labels
         if "seen" in self.asked:
             found.elsewhere["seen"] = self._seen(deployed)
@@ -105,11 +121,6 @@ class Probes:
                 alike = class_cosine(ours, theirs)
                 found.close.update({} if alike is None else {"class_cosine": alike})
         return found
-
-    def teacher(self) -> Values:
-        """What is found of the teacher alone, for its card."""
-        network = _single(self._rig.teacher)
-        return self._kinship(network) if network and "classes" in self.asked else {}
 
     # The views of the last epoch -----------------------------------------------------------------
 

@@ -146,8 +146,7 @@ class Rig:
             clean.logits, clean_reference.logits, self.transfer.labels, clean.pooled,
             clean_reference.pooled,
         )  # fmt: skip
-        with self.bench.clock.phase("probes"):
-            probed = self.probes.student(runner, deployed, said)
+        probed = self.probes.student(runner, deployed, said)
         parameters, multiply_adds = size(deployed, cohort.dataset.image_shape)
         speed = deployed_speed(deployed, cohort.dataset.image_shape, self.device, seconds=0.08)
         bare = deployed.model if isinstance(deployed, Network) else deployed
@@ -191,8 +190,7 @@ class Rig:
         """Have all that the teacher says, before the first student is measured."""
         self.reference("transfer")
         _ = self.card
-        with self.bench.clock.phase("probes"):
-            self.probes.prepare()
+        self.probes.prepare()
 
     @cached_property
     def card(self) -> Card:
