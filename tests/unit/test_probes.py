@@ -22,6 +22,7 @@ from kdbench.leaderboard import BoardSpec, build
 from kdbench.leaderboard.sheet import columns, line
 from kdbench.measure import class_cosine, depths, fidelity, kinship, linear_cka, rescaling, swept
 from kdbench.measure.correlation import pearson, spearman
+from kdbench.page import trials
 from kdbench.record import Evaluation, PutAway, Store
 from kdbench.teacher import open_teacher
 from kdbench.testing import Bench
@@ -118,6 +119,19 @@ def test_the_sheet_of_a_board_names_the_figures_by_their_probe(records: dict[str
         figures = lines[record.question.method]
         assert figures["online_kl"] == pytest.approx(record.fidelity["online"]["kl"])
         assert figures["agreement"] == pytest.approx(record.fidelity["test"]["agreement"])
+
+
+def test_the_page_shows_a_row_s_probes_apart_from_its_accuracy(records: dict[str, Any]) -> None:
+    spec = BoardSpec(
+        suite="digits", title="", about="", baselines=("scratch", "kd"), datasets=("digits",),
+        pairs=("resnet8:resnet8[width=0.25]",), methods=("scratch", "kd"), seeds=(0,),
+    )  # fmt: skip
+    (table,) = build([records["scratch"], records["kd"]], spec).partial
+    told = trials.data(table.rows[0], trials.shared(table.rows))
+    parts = {title.partition(",")[0]: dict(lines) for title, lines in told["parts"]}
+    assert parts["Probes"].keys() >= {"seen_agreement", "online_kl", "control_teacher_kl"}
+    assert not [label for label in parts["Accuracy and calibration"] if "_kl" in label]
+    assert "class_cosine" in parts["Fidelity to the teacher"]
 
 
 # Seen --------------------------------------------------------------------------------------------
