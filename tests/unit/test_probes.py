@@ -13,10 +13,11 @@ from scipy import stats
 from torch import Tensor
 
 from kdbench.api import Batch, Losses, Maps, Method, Outputs
+from kdbench.cli.backfilling import backfill
 from kdbench.cohort import probes as module
 from kdbench.cohort.probes import Probes
 from kdbench.engine.queue import Queue
-from kdbench.errors import UsageError
+from kdbench.errors import PluginError, UsageError
 from kdbench.functional import cross_entropy
 from kdbench.leaderboard import BoardSpec, build
 from kdbench.leaderboard.sheet import columns, line
@@ -132,6 +133,16 @@ def test_the_page_shows_a_row_s_probes_apart_from_its_accuracy(records: dict[str
     assert parts["Probes"].keys() >= {"seen_agreement", "online_kl", "control_teacher_kl"}
     assert not [label for label in parts["Accuracy and calibration"] if "_kl" in label]
     assert "class_cosine" in parts["Fidelity to the teacher"]
+
+
+@pytest.mark.parametrize("name", ["seen_kl", "class_cosine", "control_teacher_agreement"])
+def test_a_metric_of_a_plugin_cannot_take_a_probe_s_name(
+    name: str, records: dict[str, Any], tmp_path: Any, kdbench_registry: Any
+) -> None:
+    Store(tmp_path).add(records["kd"])
+    entry = next(one for one in kdbench_registry.entries if one.kind == "method")
+    with pytest.raises(PluginError, match=f"metric '{name}' .* is one of the host's"):
+        backfill(tmp_path, [replace(entry, kind="metric", name=name)], kdbench_registry, ())
 
 
 # Seen --------------------------------------------------------------------------------------------
