@@ -150,7 +150,7 @@ def kdbench_answer(kdbench_bench: Any, monkeypatch: pytest.MonkeyPatch) -> Calla
     def answer(*cohorts: Any, bench: Any = None) -> dict[str, Any]:
         bench, found = bench or kdbench_bench, {}
         for cohort in cohorts:
-            for job in cohort.teachers:
+            for job in cohort.awaited:
                 bench.train_teacher(job, cohort.root)
             records = run(cohort, bench)
             for trial, record in zip(cohort.trials, records, strict=True):

@@ -98,7 +98,12 @@ def backfill(
             "metrics are of ok trials",
             "kdbench run makes them",
         )
-    taken = {name for r in records for name in (*r.quality, *r.fidelity.get(_split(r), {}))}
+    taken = {name for r in records for name in r.quality} | {
+        name if where == _split(r) else f"{where}_{name}"
+        for r in records
+        for where, values in r.fidelity.items()
+        for name in values
+    }
     for entry in entries:
         if entry.name in taken or entry.name.startswith("transfer_"):
             raise PluginError(

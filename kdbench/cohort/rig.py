@@ -9,6 +9,7 @@ from torch import nn
 
 from kdbench.api import Maps, Method
 from kdbench.cohort.outcome import environment
+from kdbench.cohort.probes import Probes
 from kdbench.cohort.workbench import Workbench
 from kdbench.data import Split, Views, derive_seed, transfer_rows
 from kdbench.measure import (
@@ -60,6 +61,7 @@ class Rig:
         self.quiz = view(quiz, shift=0, flip=False) if len(quiz) else None
         self.total = protocol.total_steps(len(self.views))
         self.tested = self.split(cohort.evaluation.split)
+        self.probes = Probes(self)
         self._place = "", -1
 
     def build(self) -> Network:
@@ -144,6 +146,7 @@ class Rig:
             clean.logits, clean_reference.logits, self.transfer.labels, clean.pooled,
             clean_reference.pooled,
         )  # fmt: skip
+        probed = self.probes.student(runner, deployed, said)
         parameters, multiply_adds = size(deployed, cohort.dataset.image_shape)
         speed = deployed_speed(deployed, cohort.dataset.image_shape, self.device, seconds=0.08)
         bare = deployed.model if isinstance(deployed, Network) else deployed
@@ -151,9 +154,12 @@ class Rig:
             name: tensor.detach().cpu().contiguous() for name, tensor in bare.state_dict().items()
         }
         return {
-            "quality": quality(said.logits, target),
+            "quality": quality(said.logits, target) | probed.quality,
             "per_class": per_class(said.logits, target, cohort.dataset.num_classes),
-            "fidelity": {cohort.evaluation.split: close, "transfer": everywhere},
+            "fidelity": {
+                cohort.evaluation.split: close | probed.close, "transfer": everywhere,
+                **probed.elsewhere,
+            },
             "teacher": self.card,
             "logits": store.put(save({"logits": said.logits.contiguous()}), ".safetensors"),
             "deployed": Deployed(
@@ -184,6 +190,7 @@ class Rig:
         """Have all that the teacher says, before the first student is measured."""
         self.reference("transfer")
         _ = self.card
+        self.probes.prepare()
 
     @cached_property
     def card(self) -> Card:
@@ -194,16 +201,19 @@ class Rig:
             weights=self.teacher.weights,
             parameters=sum(parameters for parameters, _ in sizes),
             multiply_adds=sum(multiply_adds for _, multiply_adds in sizes),
-            quality=quality(said.logits, self.tested.labels),
+            quality=quality(said.logits, self.tested.labels) | self.probes.teacher(),
             logits=self.bench.store.put(save({"logits": said.logits.contiguous()}), ".safetensors"),
         )
 
-    def reference(self, split: str) -> Sweep:
-        """What the converged teacher says of a whole split; kept for the worker's next cohorts."""
-        rows = self.split(split)
+    def reference(self, split: str, teacher: Teacher | None = None) -> Sweep:
+        """What the converged teacher, ours or one like it, says of a whole split.
+
+        It is kept for the worker's next cohorts.
+        """
+        rows, asked = self.split(split), teacher or self.teacher
         # the spec too: how images are resized is no part of the weights
-        key = (str(self.cohort.pair.teacher), self.teacher.weights, rows.digest)
-        return self.bench.sweeps.get(key, lambda: self.sweep(self.teacher, rows))
+        key = (str(self.cohort.pair.teacher), asked.weights, rows.digest)
+        return self.bench.sweeps.get(key, lambda: self.sweep(asked, rows))
 
     def split(self, name: str) -> Split:
         """The test split, the validation rows, or the transfer set without augmentation."""

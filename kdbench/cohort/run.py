@@ -143,7 +143,7 @@ def _train(rig: Rig, attempts: dict[str, Attempt], first: int) -> None:
     protocol, watch = rig.cohort.protocol, rig.watch
     losses, failures = lockstep(
         runners, rig.views, protocol, rig.total, teach, watch=watch, after=after,
-        start=first, stop=rig.bench.late, clock=rig.bench.clock,
+        start=first, stop=rig.bench.late, clock=rig.bench.clock, compare=rig.probes.compare,
     )  # fmt: skip
     for name, attempt in attempts.items():
         if name in failures:

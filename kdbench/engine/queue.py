@@ -56,7 +56,7 @@ class Queue:
                 return 0
             return 1 if task.taught_by == last else 2 if task.taught_by in others else 3
 
-        ready = [task for task in self.tasks if not self._awaited(task.work.teachers)]
+        ready = [task for task in self.tasks if not self._awaited(task.work.awaited)]
         if not ready:
             return None
         found = min(ready, key=rank)

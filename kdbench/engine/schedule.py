@@ -119,7 +119,7 @@ class Schedule:
             others = {one.task.taught_by for one in self.workers if one.task}
             while not worker.task and (task := self.queue.next(worker.asked, others)):
                 if isinstance(task.work, TeacherJob):
-                    if lost := self.queue.lost(task.work.teachers):
+                    if lost := self.queue.lost(task.work.awaited):
                         self.queue.lose(task.work, lost)
                     else:
                         worker.give(task, task.work, self.root)
@@ -130,7 +130,7 @@ class Schedule:
     def _claim(self, task: Task) -> Cohort | None:
         """The cohort with the trials that are ours alone to answer."""
         assert isinstance(task.work, Cohort)
-        if self.queue.lost(task.work.teachers):
+        if self.queue.lost(task.work.awaited):
             return None
         ours = []
         for trial in task.work.trials:

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from kdbench.api import Outputs
+from kdbench.api import Maps, Outputs
 from kdbench.errors import ContractError
 
 _PIXELS = 2**17
@@ -44,12 +44,21 @@ def sweep(
     """
     if images.dtype != torch.uint8 or not len(images):
         raise ValueError("images are uint8 and at least one")
+    return swept(network, _parts(images, batch_size, device))
+
+
+def swept(
+    network: nn.Module, parts: Iterable[Float[Tensor, "rows channels height width"]]
+) -> Sweep:
+    """As `sweep`, of batches of images in [0, 1] on the network's device; at least one.
+
+    Raises:
+        ContractError: As `sweep`.
+    """
     logits, pooled = [], []
-    batch_size = batch_size or _at_a_time(images, torch.device(device))
     with _evaluating(network):
-        for first in range(0, len(images), batch_size):
-            part = images[first : first + batch_size]
-            said = network(part.to(device).float() / 255)
+        for part in parts:
+            said = network(part)
             if isinstance(said, Outputs):
                 pooled.append(said.pooled.float().cpu())
             rows = said.logits if isinstance(said, Outputs) else said
@@ -64,6 +73,34 @@ def sweep(
             f"{type(network).__name__} gave logits that are not finite", "NaN or overflow"
         )
     return Sweep(kept, torch.cat(pooled) if pooled else None)
+
+
+def depths(
+    network: nn.Module,
+    images: UInt8[Tensor, "rows channels height width"],
+    *,
+    device: torch.device | str = "cpu",
+) -> tuple[Float[Tensor, "rows channels"], ...]:
+    """Means over places of a network's hints on all rows, shallow to deep, float32, CPU.
+
+    Args:
+        network: Gives hints where it is asked for maps; lies on `device`. Modes are restored.
+        images: Pixels, uint8.
+    """
+    means = []
+    with _evaluating(network):
+        for part in _parts(images, None, device):
+            hints = network(part, Maps(hints=True)).hints
+            means.append([hint.float().flatten(2).mean(2).cpu() for hint in hints])
+    return tuple(torch.cat(parts) for parts in zip(*means, strict=True))
+
+
+def _parts(
+    images: Tensor, batch_size: int | None, device: torch.device | str
+) -> Iterator[Float[Tensor, "rows channels height width"]]:
+    """The images in [0, 1], so many at a time."""
+    for part in images.split(batch_size or _at_a_time(images, torch.device(device))):
+        yield part.to(device).float() / 255
 
 
 def _at_a_time(images: Tensor, device: torch.device) -> int:

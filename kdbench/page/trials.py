@@ -92,15 +92,19 @@ def data(row: Row, every: Shared) -> dict[str, Any]:
     `parts` are groups of lines, each a label with a number a seed; None where a seed has none.
     """
     fidelity = {key for record in row.records for by in record.fidelity.values() for key in by}
-    quality = [key for key in row.values if key not in fidelity and not key.startswith(_TRANSFER)]
+    split = row.question.evaluation.split
+    places = {where for record in row.records for where in record.fidelity} - {split}
+    elsewhere = (_TRANSFER, *(f"{where}_" for where in places))
+    quality = [key for key in row.values if key not in fidelity and not key.startswith(elsewhere)]
     test = [key for key in row.values if key in fidelity]
     transfer = [key for key in row.values if key.startswith(_TRANSFER)]
+    probed = [key for key in row.values if key not in transfer and key.startswith(elsewhere)]
     terms = sorted({term for record in row.records for term in record.losses})
-    split = row.question.evaluation.split
     parts = [
         (f"Accuracy and calibration, {split} split", _metrics(row, quality)),
         (f"Fidelity to the teacher, {split} split", _metrics(row, test)),
         ("Fidelity on the transfer set", _metrics(row, transfer)),
+        ("Probes", _metrics(row, probed)),
         ("Loss terms, weighted, mean over the last epoch",
          {term: [record.losses.get(term) for record in row.records] for term in terms}),
         ("Cost of a training step", _costs(row.records)),

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from kdbench.errors import NothingSelected, UsageError
 from kdbench.plan.nodes import Cohort, State, TeacherJob, Trial
-from kdbench.plan.teachers import given, named, named_recipe, network, teachers
+from kdbench.plan.teachers import control, given, named, named_recipe, network, teachers
 from kdbench.plan.teachers import protocol as protocol_of
 from kdbench.plan.whole import Plan
 from kdbench.record import (
@@ -154,6 +154,7 @@ class _Asker:
         suite, protocol = self.suite, self.suite.protocol(pair.student)
         _check(dataset, protocol, suite)
         jobs = teachers(suite, self.registry, dataset, pair.teacher, seed)
+        other = control(suite, self.registry, dataset, pair.teacher, seed)
         source, student_code = network(self.registry, pair.student)
         common: dict[str, Any] = {
             "dataset": dataset.name,
@@ -178,7 +179,7 @@ class _Asker:
                 seed=seed, trials=tuple(trials.values()),
                 yardstick=self.trial(baselines[0], quiz, common, code) if baselines else None,
                 step_seconds=suite.limits.step_seconds,
-                answers_gb=suite.limits.answers_gb,
+                answers_gb=suite.limits.answers_gb, control=other,
             )  # fmt: skip
 
     def trial(

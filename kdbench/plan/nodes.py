@@ -54,6 +54,11 @@ class TeacherJob:
         return (*(job for teacher in self.teachers for job in teacher.lineage), self)
 
     @property
+    def awaited(self) -> tuple["TeacherJob", ...]:
+        """The teachers that must be there."""
+        return self.teachers
+
+    @property
     def rows(self) -> int | None:
         """The first so many training rows are learnt from; None for all."""
         return self.protocol.rows if self.protocol else None
@@ -129,6 +134,7 @@ class Cohort:
         yardstick: The trial that costs are relative to; timed beside the others even if it is
             answered.
         answers_gb: Bound of a teacher's kept answers, in 10^9 bytes.
+        control: An independent teacher like its own, where students are compared with one too.
         quiz: Share of the transfer set that the stream leaves out.
         variant: Of the suite; the first that asks its trials.
     """
@@ -147,6 +153,7 @@ class Cohort:
     yardstick: Trial | None
     step_seconds: float
     answers_gb: float = 0.0
+    control: tuple[TeacherJob, ...] = ()
     variant: str = ""
 
     @property
@@ -164,6 +171,11 @@ class Cohort:
             for one in shared
         ]
         return "kept" if shared and not any(more) and self.answers_gb else "live"
+
+    @property
+    def awaited(self) -> tuple[TeacherJob, ...]:
+        """The teachers that must be there."""
+        return (*self.teachers, *self.control)
 
     @property
     def taught_by(self) -> tuple[str, ...]:

@@ -12,9 +12,14 @@ from kdbench.suite import Suite
 
 
 def teachers(
-    suite: Suite, registry: Registry, dataset: DataFacts, recipe: Recipe, seed: int
-) -> tuple[TeacherJob, ...]:
+    suite: Suite, registry: Registry, dataset: DataFacts, recipe: Recipe, seed: int,
+    further: int = 0,
+) -> tuple[TeacherJob, ...]:  # fmt: skip
     """The members of a recipe's last link, each a job; members differ in their seed alone.
+
+    Args:
+        suite, registry, dataset, recipe, seed: What is asked, where it is found, and the trial's.
+        further: By which the seed of the whole recipe is raised.
 
     Raises:
         UsageError: Given weights are repeated or have a teacher, or no method says how a teacher
@@ -30,8 +35,8 @@ def teachers(
     above: tuple[TeacherJob, ...] = ()
     if recipe.teacher:
         method = _method(suite, registry, recipe)
-        above = teachers(suite, registry, dataset, recipe.teacher, seed)
-    first = seed if suite.teacher.seed == "trial" else int(suite.teacher.seed)
+        above = teachers(suite, registry, dataset, recipe.teacher, seed, further)
+    first = further + (seed if suite.teacher.seed == "trial" else int(suite.teacher.seed))
     asked = protocol(suite, registry, recipe)
     jobs = []
     for member in range(recipe.size):
@@ -40,6 +45,27 @@ def teachers(
             TeacherJob(dataset, own, seeded, held, source, code, method=method, teachers=above)
         )
     return tuple(jobs)
+
+
+def control(
+    suite: Suite, registry: Registry, dataset: DataFacts, recipe: Recipe, seed: int
+) -> tuple[TeacherJob, ...]:
+    """An independent teacher: the same recipe from the next seed; none where it is not asked for.
+
+    With a teacher a trial seed, most are other trials' teachers, trained anyway.
+
+    Raises:
+        UsageError: Weights are given, so that there is no other seed.
+    """
+    if "control" not in suite.evaluation.probes:
+        return ()
+    if any(map(given, recipe.chain)):
+        raise UsageError(
+            f"{recipe} has no independent teacher beside it",
+            "the probe 'control' trains one from another seed, and given weights are not trained",
+            "leave 'control' out of [evaluation] probes, or train the teacher",
+        )
+    return teachers(suite, registry, dataset, recipe, seed, further=1)
 
 
 def protocol(suite: Suite, registry: Registry, recipe: Recipe) -> TeacherProtocol:

@@ -39,7 +39,7 @@ class Plan:
 
     def teachers(self, cohorts: Iterable[Cohort]) -> tuple[TeacherJob, ...]:
         """The distinct teachers of these cohorts, each after its own teachers."""
-        jobs = (job for cohort in cohorts for own in cohort.teachers for job in own.lineage)
+        jobs = (job for cohort in cohorts for own in cohort.awaited for job in own.lineage)
         return tuple({job.key: job for job in jobs}.values())
 
     def cost(self, records: Sequence[Record]) -> Callable[[Trial], float]:

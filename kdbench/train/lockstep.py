@@ -4,6 +4,7 @@ What a runner computes depends on nothing that another runner does: torch's gene
 counter around every plugin call, and after it the loop checks that nothing shared has moved.
 """
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from kdbench.errors import ContractError, StoreError
 from kdbench.record import TrainingProtocol
 from kdbench.train.clock import Clock
 from kdbench.train.lanes import launched
+from kdbench.train.online import Online
 from kdbench.train.runner import Diverged, Runner
 from kdbench.train.stream import Step, Teach, stream
 
@@ -31,6 +33,7 @@ def lockstep(
     start: int = 0,
     stop: Callable[[float], bool] = lambda seconds: False,
     clock: Clock | None = None,
+    compare: float = math.inf,
 ) -> tuple[dict[str, dict[str, float]], dict[str, Exception]]:
     """Mean losses of the last epoch, and the exception of every runner that left, by runner.
 
@@ -45,14 +48,18 @@ def lockstep(
         start: Steps that the runners have behind them.
         stop: Called after `after` with the seconds that the step took; whether to leave it at that.
         clock: Told when a batch is made; runners have theirs.
+        compare: Step from which on students are compared with the converged teacher; see `Online`.
     """
     clock = clock or Clock()
     active, failures, losses = dict(runners), dict[str, Exception](), dict[str, dict[str, float]]()
     each = protocol.steps_per_epoch(len(views))
     since, began, join = start % each, time.monotonic(), launched(active.values())
+    compared: dict[str, Online] = {}
     for epoch, number, rows in stream(views, protocol, total, start):
         with clock.phase("data"):
             shared = Step(views, rows, epoch, number / total, teach)
+        if number >= compare and not compared:
+            compared = {name: Online(runner) for name, runner in active.items()}
         since += 1
         closing = (number + 1) % each == 0 or number + 1 == total
         for name, runner in list(active.items()):
@@ -68,6 +75,9 @@ def lockstep(
                 del active[name]
                 shared = Step(views, rows, epoch, number / total, teach)
         join()
+        for name in active if compared else ():
+            with clock.phase("probes"):
+                compared[name].add(shared.teacher(1.0, "running", False))
         for name, runner in list(active.items()) if closing else ():
             try:
                 losses[name] = runner.means(since)
@@ -79,6 +89,8 @@ def lockstep(
         before, began = began, time.monotonic()
         if not active or stop(began - before):
             break
+    for one in compared.values():
+        one.close()
     return losses, failures
 
 

@@ -68,6 +68,7 @@ class Runner:
         self.launch: Callable[[Batch, float], None] | None = None  # in place of `eager`
         self.listen: Callable[[Tensor, Maps], Outputs] = student
         self.sums, self.notes, self.compile_seconds = dict[str, Tensor](), list[str](), 0.0
+        self.heard: Tensor | None = None  # see `Online`
 
     # What a method's `step` sees -----------------------------------------------------------------
 

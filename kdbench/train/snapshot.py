@@ -47,6 +47,7 @@ def snapshot(runner: Runner) -> Snapshot:
         "private": pack.state(runner.private),
         "optimizers": [pack.value(one.state_dict()) for one in _optimizers(runner)],
         "sums": pack.value(runner.sums),
+        "heard": None if runner.heard is None else pack.value(runner.heard),
         "counts": {name: getattr(runner, name) for name in _COUNTS},
         "notes": runner.notes,
     }
@@ -67,6 +68,7 @@ def restore(runner: Runner, taken: Snapshot) -> None:
         for optimizer, kept in zip(_optimizers(runner), plain["optimizers"], strict=True):
             optimizer.load_state_dict(unpack.value(kept))
         runner.sums = unpack.value(plain["sums"])
+        runner.heard = unpack.value(plain.get("heard"))  # older ones do not tell
         runner.notes = list(plain["notes"])
         for name in _COUNTS:
             setattr(runner, name, plain["counts"][name])

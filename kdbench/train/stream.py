@@ -104,6 +104,12 @@ def make_batch(views: Views, rows: Tensor, images: Tensor, progress: float) -> B
     )  # fmt: skip
 
 
+def last_epoch(rows: int, protocol: TrainingProtocol, total: int) -> int:
+    """The step that the last epoch begins with; where `total` ends within it, a part is seen."""
+    each = protocol.steps_per_epoch(rows)
+    return (total - 1) // each * each
+
+
 def stream(
     views: Views, protocol: TrainingProtocol, total: int, first: int = 0
 ) -> Iterator[tuple[int, int, Tensor]]:
