@@ -69,8 +69,8 @@ def test_a_student_that_starts_as_its_teacher_says_the_same_to_the_bit(
     rig = rigged(network, share=1.0)
     student, teacher = rig.build().eval(), rig.teacher
     assert torch.equal(student(images()).logits, teacher.converged[0](images()).logits)
-    if network == LAYER_NORM:  # nothing is folded
-        assert torch.equal(student(images()).logits, teacher(images()).logits)
+    # as it teaches it is folded and lies in memory otherwise
+    assert torch.allclose(student(images()).logits, teacher(images()).logits, 1e-4, 1e-5)
 
 
 @pytest.mark.parametrize("share", [0.25, 0.375, 1.0])
