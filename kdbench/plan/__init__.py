@@ -1,6 +1,6 @@
 """Suite x registry x records -> cohorts, their teachers, the state of every trial. No torch."""
 
-from kdbench.plan.crossing import dataset_spec, make
+from kdbench.plan.crossing import dataset_spec, make, tables
 from kdbench.plan.nodes import Cohort, State, TeacherJob, Trial
 from kdbench.plan.sharing import shared
 from kdbench.plan.teachers import pair_name
@@ -16,4 +16,5 @@ __all__ = [
     "make",
     "pair_name",
     "shared",
+    "tables",
 ]

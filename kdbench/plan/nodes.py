@@ -134,6 +134,7 @@ class Cohort:
             answered.
         answers_gb: Bound of a teacher's kept answers, in 10^9 bytes.
         quiz: Share of the transfer set that the stream leaves out.
+        variant: Of the suite; the first that asks its trials.
     """
 
     suite: str
@@ -150,6 +151,7 @@ class Cohort:
     yardstick: Trial | None
     step_seconds: float
     answers_gb: float = 0.0
+    variant: str = ""
 
     @property
     def answers(self) -> Literal["kept", "live"]:
@@ -193,4 +195,5 @@ class Cohort:
     def name(self) -> str:
         """One line that tells cohorts apart."""
         quiz = f" quiz {self.quiz:g}" if self.quiz else ""
-        return f"{self.dataset.name} {self.pair} seed {self.seed}{quiz}"
+        variant = f"{self.variant}: " if self.variant else ""
+        return f"{variant}{self.dataset.name} {self.pair} seed {self.seed}{quiz}"
