@@ -46,11 +46,16 @@ def teachers(
 
 def protocol(suite: Suite, registry: Registry, recipe: Recipe) -> TeacherProtocol:
     """How the recipe's links are trained; names methods, whole, only where they are used."""
-    first, used = recipe.chain[0], dict.fromkeys(("method", "alone"), "")
-    for key, link in {"method": recipe if recipe.teacher else None, "alone": first}.items():
-        facts = _method(suite, registry, link) if link and not given(link) else None
-        used[key] = str(Spec.of(facts.spec.name, facts.hyperparameters)) if facts else ""
-    return suite.teacher.model_copy(update=used)
+    first = recipe.chain[0]
+    used = {
+        "method": _method(suite, registry, recipe) if recipe.teacher else None,
+        "alone": None if given(first) else _method(suite, registry, first),
+    }
+    said = {
+        key: str(Spec.of(by.spec.name, by.hyperparameters)) if by else ""
+        for key, by in used.items()
+    }
+    return suite.teacher.model_copy(update=said)
 
 
 def given(recipe: Recipe) -> bool:
