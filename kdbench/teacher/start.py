@@ -12,7 +12,7 @@ from kdbench.plan import TeacherJob
 from kdbench.record import Start, TrainingProtocol
 from kdbench.teacher.frozen import Teacher
 from kdbench.teacher.opening import initial
-from kdbench.train import stream
+from kdbench.train import Step, nobody, stream
 
 
 @torch.no_grad()
@@ -79,7 +79,9 @@ def _estimate(
     try:
         for epoch, _, rows in stream(views, protocol, protocol.steps_per_epoch(len(views))):
             beat()
-            network(views.batch(rows, epoch))
+            network(
+                Step(views, rows, epoch, 0.0, nobody).batch.inputs
+            )  # as the student will see them
     finally:
         for norm, momentum in norms.items():
             norm.momentum = momentum

@@ -22,13 +22,13 @@ from kdbench.teacher.frozen import Teacher
 from kdbench.teacher.opening import build, folder, initial, open_teacher, seed_of
 from kdbench.teacher.pupil import pupil
 from kdbench.train import (
-    Asked,
     Diverged,
     Runner,
     Teach,
     assemble,
     compile_student,
     lockstep,
+    nobody,
     set_compiler,
 )
 from kdbench.train.snapshot import packed, restore, snapshot, unpacked
@@ -169,7 +169,7 @@ def _learning(
         build=lambda: build(job.network, job.dataset, views.device), seed=seed_of(job),
         total=job.protocol.total_steps(len(views)),
     )  # fmt: skip
-    return runner, above.answering(method.needs().maps, job.protocol) if above else _nobody, above
+    return runner, above.answering(method.needs().maps, job.protocol) if above else nobody, above
 
 
 def _fault(job: TeacherJob, error: Exception) -> Exception:
@@ -181,7 +181,3 @@ def _fault(job: TeacherJob, error: Exception) -> Exception:
         f"{type(error).__name__}: {error}",
         f"mend the method, or set another [teacher] {'method' if job.teachers else 'alone'}",
     )
-
-
-def _nobody(asked: Asked) -> Outputs:
-    raise AssertionError("a teacher that has none of its own asks nobody")

@@ -8,7 +8,7 @@ from kdbench.train.lockstep import guarded, lockstep
 from kdbench.train.runner import Diverged, Runner
 from kdbench.train.schedule import learning_rate
 from kdbench.train.seeding import seed_torch
-from kdbench.train.stream import Asked, Step, Teach, make_batch, stream
+from kdbench.train.stream import Asked, Step, Teach, make_batch, nobody, stream
 from kdbench.train.timing import Block, Round, block, interleave, spread
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "learning_rate",
     "lockstep",
     "make_batch",
+    "nobody",
     "seed_torch",
     "set_compiler",
     "spread",
