@@ -79,9 +79,8 @@ def _estimate(
     try:
         for epoch, _, rows in stream(views, protocol, protocol.steps_per_epoch(len(views))):
             beat()
-            network(
-                Step(views, rows, epoch, 0.0, nobody).batch.inputs
-            )  # as the student will see them
+            seen = Step(views, rows, epoch, 0.0, nobody).batch  # as the student will see it
+            network(seen.inputs)
     finally:
         for norm, momentum in norms.items():
             norm.momentum = momentum
