@@ -52,8 +52,9 @@ def concerns(record: Record, registry: "Registry", checkpoint: Path | None) -> l
         ) from error
     found += _paths("method", method)
     found += _plugins(method, record.origin, registry)
-    if question.teacher_protocol and question.teacher_protocol.method:
-        found += _paths("method", Spec.parse(question.teacher_protocol.method))
+    asked = question.teacher_protocol
+    for text in (asked.method, asked.alone) if asked else ():
+        found += _paths("method", Spec.parse(text)) if text else []
     return [plain(line, 1000) for line in dict.fromkeys(found)]
 
 

@@ -5,7 +5,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from kdbench.api import Maps, Method
 from kdbench.cohort.outcome import environment
@@ -24,7 +24,7 @@ from kdbench.measure import (
 from kdbench.models import Network, arguments
 from kdbench.plan import Cohort
 from kdbench.record import Card, Deployed
-from kdbench.teacher import Recall, Teacher, build, opened, pupil
+from kdbench.teacher import Recall, Teacher, begin, build, opened, pupil
 from kdbench.train import (
     Diverged,
     Runner,
@@ -63,11 +63,26 @@ class Rig:
         self.tested = self.split(cohort.evaluation.split)
         self.probes = Probes(self)
         self._place = "", -1
+        self._start = self._started() if protocol.start else None
 
     def build(self) -> Network:
-        """The student, initialised from the cohort's seed: the same for every method."""
+        """The student before its first step, from the cohort's seed: the same for every method."""
         seed_torch(self.device, self.cohort.seed, "init")
-        return self._fresh()
+        student = self._fresh()
+        if self._start is not None:
+            student.load_state_dict(self._start)
+        return student
+
+    def _started(self) -> dict[str, Tensor]:
+        """Weights and buffers that every student starts from."""
+        seed_torch(self.device, self.cohort.seed, "init")
+        student, protocol = self._fresh(), self.cohort.protocol
+        assert protocol.start is not None
+        begin(
+            student, protocol.start, self.teacher, self.cohort.teachers[0], self.views, protocol,
+            self._beat,
+        )  # fmt: skip
+        return student.state_dict()
 
     def _fresh(self) -> Network:
         return build(self.cohort.pair.student, self.cohort.dataset, self.device)

@@ -110,6 +110,9 @@ def training(protocol: TrainingProtocol) -> str:
         words.append(f"the teacher's answers kept in {protocol.answers}")
     if protocol.compile == "on":
         words.append("compiled")
+    if start := protocol.start:
+        anew = " and statistics estimated anew" if start.statistics == "estimated" else ""
+        words.append(f"from {100 * start.share:.4g} % of the teacher's {start.of} weights{anew}")
     return ", ".join([*words, protocol.precision])
 
 
@@ -125,6 +128,10 @@ def teacher(table: Table) -> str:
     origin = "given weights" if protocol is None else f"trained for {training(protocol)}"
     if protocol is not None and protocol.rows:
         origin += f", {protocol.rows} rows"
+    if protocol is not None and protocol.alone:
+        origin += f"; without a teacher by {protocol.alone}"
+    if protocol is not None and protocol.anchor != 1:
+        origin += f"; teaches as it was after {100 * protocol.anchor:.4g} % of it"
     if protocol is not None and protocol.method:
         origin += f"; each learnt from the one before by {protocol.method}"
     if protocol is not None and protocol.alone:

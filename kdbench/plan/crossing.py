@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from kdbench.errors import NothingSelected, UsageError
 from kdbench.plan.nodes import Cohort, State, TeacherJob, Trial
+from kdbench.plan.start import check_start
 from kdbench.plan.teachers import control, given, named, named_recipe, network, teachers
 from kdbench.plan.teachers import protocol as protocol_of
 from kdbench.plan.whole import Plan
@@ -153,6 +154,7 @@ class _Asker:
         """One cohort for each kind of stream."""
         suite, protocol = self.suite, self.suite.protocol(pair.student)
         _check(dataset, protocol, suite)
+        check_start(protocol, pair)
         jobs = teachers(suite, self.registry, dataset, pair.teacher, seed)
         other = control(suite, self.registry, dataset, pair.teacher, seed)
         source, student_code = network(self.registry, pair.student)

@@ -34,7 +34,7 @@ class TeacherJob:
         given: The spec as the user wrote it where weights were given, with the path or
             `pretrained=true`.
         protocol: How it is trained, its seed resolved; None where weights were given.
-        method: By which it learns from `teachers`; None where it has none.
+        method: By which it learns, from `teachers` if it has any; None for cross-entropy.
         teachers: Its own, members of one ensemble.
     """
 
@@ -65,8 +65,12 @@ class TeacherJob:
 
     @property
     def key(self) -> str:
-        """Content address of the trained weights: hash of all that decides them."""
-        asked = self.protocol.model_dump(mode="json") if self.protocol else None
+        """Content address of the training: hash of all that decides the weights it keeps.
+
+        At which of them it is stopped early to teach is not among it: one training serves all.
+        """
+        whole_training = self.protocol and self.protocol.model_copy(update={"anchor": 1.0})
+        asked = whole_training.model_dump(mode="json") if whole_training else None
         whole: list[Any] = [
             self.dataset.name,
             str(self.network),

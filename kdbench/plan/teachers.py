@@ -22,20 +22,22 @@ def teachers(
         further: By which the seed of the whole recipe is raised.
 
     Raises:
-        UsageError: Given weights are repeated or have a teacher, or no method says how a teacher
-            learns from its own.
+        UsageError: Given weights are repeated, stopped early or have a teacher, no method says how
+            a teacher learns from its own, or it is to be stopped where no anchor is.
     """
     own = recipe.network
     source, code = network(registry, own)
     held = suite.evaluation.validation_rows
     if given(recipe):
-        _check_given(recipe)
+        _check_given(recipe, suite.teacher)
         return (TeacherJob(dataset, named(own), None, held, source, code, own),)
-    method: MethodFacts | None = None
+    _check_trained(recipe, suite.teacher)
+    method = _method(suite, registry, recipe)
     above: tuple[TeacherJob, ...] = ()
-    if recipe.teacher:
-        method = _method(suite, registry, recipe)
-        above = teachers(suite, registry, dataset, recipe.teacher, seed, further)
+    if recipe.teacher:  # who teaches a teacher is converged, also where that one is stopped early
+        whole = suite.teacher.model_copy(update={"anchor": 1.0})
+        converged = suite.model_copy(update={"teacher": whole})
+        above = teachers(converged, registry, dataset, recipe.teacher, seed, further)
     first = further + (seed if suite.teacher.seed == "trial" else int(suite.teacher.seed))
     asked = protocol(suite, registry, recipe)
     jobs = []
@@ -69,12 +71,17 @@ def control(
 
 
 def protocol(suite: Suite, registry: Registry, recipe: Recipe) -> TeacherProtocol:
-    """How the recipe's links are trained; names a method, whole, only where one is used."""
-    method = ""
-    if recipe.teacher:
-        facts = _method(suite, registry, recipe)
-        method = str(Spec.of(facts.spec.name, facts.hyperparameters))
-    return suite.teacher.model_copy(update={"method": method})
+    """How the recipe's links are trained; names methods, whole, only where they are used."""
+    first = recipe.chain[0]
+    used = {
+        "method": _method(suite, registry, recipe) if recipe.teacher else None,
+        "alone": None if given(first) else _method(suite, registry, first),
+    }
+    said = {
+        key: str(Spec.of(by.spec.name, by.hyperparameters)) if by else ""
+        for key, by in used.items()
+    }
+    return suite.teacher.model_copy(update=said)
 
 
 def given(recipe: Recipe) -> bool:
@@ -122,7 +129,13 @@ def named(asked: Spec) -> Spec:
     return Spec(asked.name, tuple(sorted(options.items())))
 
 
-def _check_given(recipe: Recipe) -> None:
+def _check_given(recipe: Recipe, asked: TeacherProtocol) -> None:
+    if asked.anchor != 1:
+        raise UsageError(
+            f"{recipe} cannot be stopped early",
+            f"[teacher] anchor = {asked.anchor:g}, and given weights have no anchors",
+            "train it, or leave anchor out",
+        )
     if recipe.size > 1:
         raise UsageError(
             f"{recipe} repeats given weights",
@@ -137,13 +150,31 @@ def _check_given(recipe: Recipe) -> None:
         )
 
 
-def _method(suite: Suite, registry: Registry, recipe: Recipe) -> MethodFacts:
-    """By which the recipe's last link learns from its own teacher.
+def _check_trained(recipe: Recipe, asked: TeacherProtocol) -> None:
+    if asked.start:
+        raise UsageError(
+            f"[teacher] start is not possible for {recipe}",
+            "a teacher starts from random weights",
+            "leave it out, or set [train] start for the student",
+        )
+    if f"{asked.anchor:.6f}" not in {f"{i / asked.anchors:.6f}" for i in range(asked.anchors + 1)}:
+        raise UsageError(
+            f"[teacher] anchor = {asked.anchor:g} is not kept",
+            f"anchors = {asked.anchors} keeps the multiples of 1/{asked.anchors} of the training",
+            "set another of the two",
+        )
+
+
+def _method(suite: Suite, registry: Registry, recipe: Recipe) -> MethodFacts | None:
+    """By which the recipe's last link learns, from its own teacher if any; None: cross-entropy.
 
     Raises:
         UsageError: The suite names none, or one that a teacher cannot learn by.
     """
-    text = suite.teacher.method
+    if recipe.teacher is None and not suite.teacher.alone:
+        return None
+    key = "method" if recipe.teacher else "alone"
+    text = str(getattr(suite.teacher, key))
     if not text:
         raise UsageError(
             f"{recipe} has a teacher with a teacher of its own",
@@ -152,13 +183,17 @@ def _method(suite: Suite, registry: Registry, recipe: Recipe) -> MethodFacts:
         )
     spec, _ = suite.method(Spec.parse(text))
     facts = registry.methods([spec])[spec]
-    alone = (
-        facts.needs["quiz"] or facts.needs["teacher"] == "private" or "deploy" in facts.overrides
-    )
-    if alone:
+    needs = facts.needs
+    if needs["quiz"] or needs["teacher"] == "private" or "deploy" in facts.overrides:
         raise UsageError(
-            f"[teacher] method = {text!r} cannot make a teacher",
+            f"[teacher] {key} = {text!r} cannot make a teacher",
             "it holds out rows, trains its own teacher, or deploys another network",
-            'set another, for example method = "kd"',
+            'set another, for example method = "kd"' if recipe.teacher else "set another",
+        )
+    if not recipe.teacher and needs["teacher"] != "none":
+        raise UsageError(
+            f"[teacher] alone = {text!r} needs a teacher",
+            f"{recipe} has none of its own",
+            "set a method that needs none, or write TEACHER>NETWORK and set [teacher] method",
         )
     return facts

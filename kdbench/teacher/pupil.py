@@ -1,4 +1,4 @@
-"""A method, a student and its frozen teacher -> a runner, ready for its first step."""
+"""A method, a student and its frozen teacher, if any -> a runner, ready for its first step."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -8,6 +8,7 @@ from torch import nn
 
 from kdbench.api import Batch, Maps, Method, Outputs, Setup
 from kdbench.data import Views
+from kdbench.errors import ContractError
 from kdbench.models import Network, align
 from kdbench.record import TrainingProtocol
 from kdbench.teacher.frozen import Teacher
@@ -17,7 +18,7 @@ from kdbench.train import Runner, make_batch
 def pupil(
     method: Method,
     student: Network,
-    teacher: Teacher,
+    teacher: Teacher | None,
     views: Views,
     protocol: TrainingProtocol,
     *,
@@ -33,7 +34,7 @@ def pupil(
     Args:
         method: The plugin's object.
         student: Freshly initialised.
-        teacher: With every anchor that the method's stages name.
+        teacher: With every anchor that the method's stages name; None for a method that needs none.
         views: The stream's rows.
         protocol: Of the student's training.
         num_classes: Number of classes.
@@ -46,24 +47,25 @@ def pupil(
     Raises:
         Unsupported: The method cannot do this pair.
     """
-    for stage in method.stages():
-        teacher.place(stage.anchor)  # where it is missing, that is known before step 0
-    picked, theirs = align(student.port().hints, teacher.every_hint)
-    student.pick(picked)
-    teacher.pick(theirs)
-    needs = method.needs()
-    private = teacher.copy() if needs.teacher == "private" else None
+    needs, private = method.needs(), None
+    if teacher is not None:
+        for stage in method.stages():
+            teacher.place(stage.anchor)  # where it is missing, that is known before step 0
+        picked, theirs = align(student.port().hints, teacher.every_hint)
+        student.pick(picked)
+        teacher.pick(theirs)
+        private = teacher.copy() if needs.teacher == "private" else None
 
     def peer(role: str) -> nn.Module:
         if role != "student":
             raise ValueError(f"no role {role!r}; expected 'student'")
         network = build()
-        network.pick(picked)
+        network.pick(student.picked)
         return network
 
     setup = Setup(
         student=student.port(),
-        teacher=(private or teacher).port(),
+        teacher=(private or teacher or student).port(),
         num_classes=num_classes,
         num_train=len(views),
         targets=views.labels[: len(views)],
@@ -78,11 +80,14 @@ def pupil(
 
 
 def _passes(
-    teacher: Teacher, views: Views, maps: Maps, split: str
+    teacher: Teacher | None, views: Views, maps: Maps, split: str
 ) -> Iterator[tuple[Outputs, Batch]]:
     """The converged teacher on the unaugmented rows of the transfer set, in order."""
     if split != "transfer":
         raise ValueError(f"no split {split!r}; expected 'transfer'")
+    if teacher is None:
+        what, why = "setup.teacher_passes() has nobody to ask", "a teacher is trained without one"
+        raise ContractError(what, why, "learn it by a method that asks none")
     for rows in torch.arange(len(views), device=views.device).split(256):
         batch = make_batch(views, rows, views.plain(rows), 0.0)
         yield teacher(batch.inputs, maps), batch

@@ -1,25 +1,25 @@
-"""Teachers: trained once, kept with their anchors by content, opened frozen."""
+"""Teachers: trained once, kept with their anchors by content."""
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 import torch
 from filelock import FileLock
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch.nn import functional as F
 
-from kdbench.api import Batch, Losses, Method, Needs, Outputs, Setup
-from kdbench.data import Splits, Views, derive_seed
+from kdbench.api import Batch, Losses, Method, Needs, Outputs
+from kdbench.data import Splits, Views
 from kdbench.errors import DataError, KDBenchError, PluginError, StoreError
-from kdbench.models import Network, create
+from kdbench.models import Network
 from kdbench.plan import TeacherJob
-from kdbench.record import PutAway, Spec, Standing, standing, write_atomically
-from kdbench.registry import DataFacts, MethodFacts
+from kdbench.record import PutAway, Standing, standing, write_atomically
 from kdbench.teacher.frozen import Teacher
+from kdbench.teacher.opening import build, folder, initial, open_teacher, seed_of
 from kdbench.teacher.pupil import pupil
 from kdbench.train import (
     Diverged,
@@ -28,7 +28,7 @@ from kdbench.train import (
     assemble,
     compile_student,
     lockstep,
-    seed_torch,
+    nobody,
     set_compiler,
 )
 from kdbench.train.snapshot import packed, restore, snapshot, unpacked
@@ -46,22 +46,6 @@ class _CrossEntropy(Method):
         return {"hard": F.cross_entropy(student.logits, batch.target)}
 
 
-def build(network: Spec, facts: DataFacts, device: torch.device) -> Network:
-    """A network for this data set, initialised from torch's generator."""
-    return create(
-        network,
-        num_classes=facts.num_classes,
-        image_shape=facts.image_shape,
-        mean=facts.mean,
-        std=facts.std,
-    ).to(device)
-
-
-def folder(job: TeacherJob, cache: Path) -> Path:
-    """Where this teacher lies in the cache."""
-    return cache / "teachers" / job.key
-
-
 def ensure(
     job: TeacherJob,
     splits: Splits,
@@ -75,7 +59,8 @@ def ensure(
 ) -> None:
     """Train the teacher and its anchors, unless they are there already.
 
-    It learns by cross-entropy, or by the job's method from its own teachers, which are there.
+    It learns by cross-entropy, or by the job's method, from its own teachers (which are there) if
+    it has any.
 
     Args:
         job, splits, cache, device: What is asked, its rows, where it is kept and where computed.
@@ -98,20 +83,15 @@ def ensure(
     with FileLock(home / "lock"):
         if (home / "card.json").exists():  # trained by another process meanwhile
             return
-        seed = derive_seed(int(protocol.seed), "teacher", str(job.network))
+        seed = seed_of(job)
         rows = range(protocol.rows or len(splits.train))
         views = Views(
             splits.train, rows, shift=protocol.shift, flip=protocol.flip, device=device, seed=seed
         )
-        seed_torch(device, seed, "init")
-        network = build(job.network, job.dataset, device)
+        network = initial(job, device)
         total = protocol.total_steps(len(views))
-        above: Teacher | None = None
         try:
-            if job.method is None:
-                runner, teach = _alone(job, network, views, seed, total)
-            else:
-                runner, teach, above = _taught(job, job.method, network, views, splits, cache, seed)
+            runner, teach, above = _learning(job, network, views, splits, cache)
         except KDBenchError:
             raise
         except Exception as error:
@@ -174,35 +154,22 @@ def _taken_up(away: Path, runner: Runner, here: Standing) -> dict[str, str]:
         raise DataError(f"{away} is not what was written", str(error), then) from error
 
 
-def _alone(
-    job: TeacherJob, network: Network, views: Views, seed: int, total: int
-) -> tuple[Runner, Teach]:
-    """The teacher in training by the labels; nobody is to be asked."""
+def _learning(
+    job: TeacherJob, network: Network, views: Views, splits: Splits, cache: Path
+) -> tuple[Runner, Teach, Teacher | None]:
+    """The teacher in training, its own teacher as the loop asks it, and that one if there is."""
     assert job.protocol is not None
-    port, classes = network.port(), job.dataset.num_classes
-    setup = Setup(student=port, teacher=port, num_classes=classes, num_train=len(views))
-    runner = Runner(
-        _CrossEntropy(), network, setup, job.protocol, seed=seed, total=total, device=views.device
-    )
-    return runner, lambda *_: _nothing()
-
-
-def _taught(
-    job: TeacherJob, by: MethodFacts, network: Network, views: Views, splits: Splits, cache: Path,
-    seed: int,
-) -> tuple[Runner, Teach, Teacher]:  # fmt: skip
-    """The teacher in training by a method, its own teacher as the loop asks it, and that one."""
-    assert job.protocol is not None
-    method = assemble(by.spec, by.sources)
+    by = job.method
+    method = assemble(by.spec, by.sources) if by else _CrossEntropy()
     anchors = {stage.anchor for stage in method.stages()}
-    above = open_teacher(job.teachers, anchors, cache, views.device)
+    above = open_teacher(job.teachers, anchors, cache, views.device) if job.teachers else None
     runner = pupil(
         method, network, above, views, job.protocol,
         num_classes=job.dataset.num_classes, class_tree=splits.dataset.class_tree,
-        build=lambda: build(job.network, job.dataset, views.device), seed=seed,
+        build=lambda: build(job.network, job.dataset, views.device), seed=seed_of(job),
         total=job.protocol.total_steps(len(views)),
     )  # fmt: skip
-    return runner, above.answering(method.needs().maps, job.protocol), above
+    return runner, above.answering(method.needs().maps, job.protocol) if above else nobody, above
 
 
 def _fault(job: TeacherJob, error: Exception) -> Exception:
@@ -212,39 +179,5 @@ def _fault(job: TeacherJob, error: Exception) -> Exception:
     return PluginError(
         f"the teacher {job.network} could not be taught by {job.method.spec}",
         f"{type(error).__name__}: {error}",
-        "mend the method, or set another [teacher] method",
+        f"mend the method, or set another [teacher] {'method' if job.teachers else 'alone'}",
     )
-
-
-def open_teacher(
-    jobs: tuple[TeacherJob, ...], anchors: set[float], cache: Path, device: torch.device
-) -> Teacher:
-    """The frozen teacher with those of the anchors that there are, from cache or given weights.
-
-    Raises:
-        DataError: A file is not what was written.
-    """
-    members = []
-    for job in jobs:
-        if job.protocol is None:
-            members.append({1.0: build(job.given or job.network, job.dataset, device)})
-            continue
-        card = json.loads((folder(job, cache) / "card.json").read_bytes())
-        hashes: Mapping[str, str] = card["anchors"]
-        kept = {s: f"{s:.6f}" for s in sorted(anchors | {1.0}) if f"{s:.6f}" in hashes}
-        members.append({s: _load(job, n, hashes[n], cache, device) for s, n in kept.items()})
-    return Teacher(members)
-
-
-def _load(job: TeacherJob, name: str, content: str, cache: Path, device: torch.device) -> Network:
-    path = folder(job, cache) / f"anchor-{name}.safetensors"
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != content:
-        why, then = "its content hash differs", f"remove {path.parent} to train it again"
-        raise DataError(f"{path} is not what was written", why, then)
-    network = build(job.network, job.dataset, device)
-    network.model.load_state_dict(load_file(path), strict=True)
-    return network
-
-
-def _nothing() -> Outputs:
-    raise AssertionError("the cross-entropy objective asks no teacher")

@@ -8,7 +8,7 @@ from kdbench.train.lockstep import guarded, lockstep
 from kdbench.train.runner import Diverged, Runner
 from kdbench.train.schedule import learning_rate
 from kdbench.train.seeding import seed_torch
-from kdbench.train.stream import Asked, Step, Teach, last_epoch, make_batch, stream
+from kdbench.train.stream import Asked, Step, Teach, last_epoch, make_batch, nobody, stream
 from kdbench.train.timing import Block, Round, block, interleave, spread
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "learning_rate",
     "lockstep",
     "make_batch",
+    "nobody",
     "seed_torch",
     "set_compiler",
     "spread",

@@ -36,6 +36,15 @@ Teach: TypeAlias = Callable[[Asked], Outputs]
 """The shared teacher."""
 
 
+def nobody(asked: Asked) -> Outputs:
+    """The teacher of who has none.
+
+    Raises:
+        AssertionError: It was asked.
+    """
+    raise AssertionError("there is no teacher to ask")
+
+
 class Step:
     """One batch of the stream, and what the shared teacher says of it when first asked.
 

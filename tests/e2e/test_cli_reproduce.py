@@ -64,6 +64,12 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "option": ({"hyperparameters": {"alpha": "../x"}}, "the path '../x' (alpha of the method kd)"),
     "nested": ({"hyperparameters": {"alpha": [["/x"]]}}, "the path '/x' (alpha of the method kd)"),
     "method": ({"method": "no_such"}, "the method no_such of kdbench"),
+    "alone": (
+        {"teacher_protocol": {
+            "epochs": 1, "batch_size": 8, "learning_rate": 0.1, "alone": "scratch[x='/x']",
+        }},
+        "the path '/x' (x of the method scratch)",
+    ),
 }  # fmt: skip
 
 

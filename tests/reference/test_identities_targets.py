@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdbench.api import Batch, Method, Outputs
 from kdbench_methods.kd import KD
+from kdbench_methods.kd_hard import KDHard
 from kdbench_methods.label_smoothing import LabelSmoothing
 from kdbench_methods.tang import KDPt, KDRel, KDTopK
 from kdbench_methods.tfkd import TfKDReg
@@ -59,6 +60,16 @@ def same(one: tuple[float, Tensor], two: tuple[float, Tensor], apart: float = 0.
     """Equal gradients, and losses that differ by `apart`."""
     assert one[0] - two[0] == pytest.approx(apart, rel=1e-9, abs=1e-9)
     torch.testing.assert_close(one[1], two[1], rtol=1e-9, atol=1e-11)
+
+
+@any_number
+@given(draws(), weights)
+def test_kd_hard_of_a_teacher_that_is_always_right_is_learning_from_the_labels(
+    drawn: Drawn, alpha: float
+) -> None:
+    right = 50.0 * torch.eye(drawn.student.shape[-1])[drawn.batch.target].double()
+    found = drawn.descended(KDHard(alpha), right)
+    same(found, drawn.descended(LabelSmoothing(0.0)))
 
 
 @any_number

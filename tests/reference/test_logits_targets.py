@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.api import Batch, Method, Outputs, Port, Setup, Unsupported
+from kdbench_methods.kd_hard import KDHard
 from kdbench_methods.label_smoothing import LabelSmoothing
 from kdbench_methods.nkd import NKD
 from kdbench_methods.partial import Partial
@@ -206,6 +207,28 @@ def check_target(
     assert torch.autograd.gradcheck(
         lambda z: total(method, said(z), said(theirs), batch, state), ours.requires_grad_()
     )
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_kd_hard_is_its_formula_row_by_row_and_learns_from_rows_without_a_label_too(
+    alpha: float, make_batch: MakeBatch
+) -> None:
+    ours, theirs = drawn(6, 5, 1).requires_grad_(), drawn(6, 5, 2).requires_grad_()
+    labels, labelled = [3, 0, 4, 1, 2, 0], [True, True, False, True, True, False]
+    batch = make_batch(torch.zeros(6, 0), torch.tensor(labels))
+    batch = replace(batch, labelled=torch.tensor(labelled))
+    terms = KDHard(alpha=alpha).loss(said(ours), said(theirs), batch, None)
+    by_label, by_teacher = [], []
+    for row, other, label, known in zip(
+        ours.tolist(), theirs.tolist(), labels, labelled, strict=True
+    ):
+        said_of = softmax(row, 1.0)
+        by_teacher.append(-math.log(said_of[other.index(max(other))]))
+        by_label += [-math.log(said_of[label])] if known else []
+    assert terms["hard"].item() == pytest.approx((1 - alpha) * sum(by_label) / 4, rel=1e-9)
+    assert terms["taught"].item() == pytest.approx(alpha * sum(by_teacher) / 6, rel=1e-9)
+    (gradient,) = torch.autograd.grad(terms["taught"], theirs, allow_unused=True)
+    assert gradient is None
 
 
 def test_kd_pt_sim_shares_what_the_true_class_leaves_by_similarity(make_batch: MakeBatch) -> None:

@@ -21,6 +21,7 @@ from kdbench.record import (
     Origin,
     Question,
     Record,
+    Start,
     TeacherProtocol,
     TrainingProtocol,
 )
@@ -38,7 +39,10 @@ def record(
     protocol = TrainingProtocol(
         epochs=60, batch_size=32, learning_rate=0.05, budget=changes.pop("budget", 1.0)
     )
-    trained = TeacherProtocol(**protocol.model_dump(), seed=changes.pop("teacher_seed", 0))
+    trained = TeacherProtocol(
+        **protocol.model_dump(), seed=changes.pop("teacher_seed", 0), **changes.pop("trained", {})
+    )
+    protocol = protocol.model_copy(update=changes.pop("protocol", {}))
     question = Question(
         dataset=changes.pop("dataset", "digits"), teacher=changes.pop("teacher_name", "resnet8"),
         student="resnet8[width=0.5]", method=method,
@@ -637,6 +641,18 @@ def test_rounds_that_others_disturbed_are_counted_in_the_caption():
     (line,) = csv.DictReader(io.StringIO(board.csv()))
     assert line["discarded"] == "5"
     assert json.loads(board.json())["tables"][0]["rows"][0]["cost"]["discarded"] == 5
+
+
+def test_where_a_student_starts_and_how_its_teacher_learnt_is_in_the_caption():
+    plain = build(records()).markdown()
+    assert not any(word in plain for word in ("weights and", "without a teacher by", "as it was"))
+    start = Start(share=0.375, of="initial", statistics="estimated")
+    trained = {"alone": "label_smoothing[epsilon=0.1]", "anchor": 0.5}
+    text = build(records(protocol={"start": start}, trained=trained)).markdown()
+    said = "from 37.5 % of the teacher's initial weights and statistics estimated anew"
+    assert said in text
+    assert "; without a teacher by label" in text
+    assert "; teaches as it was after 50 % of it" in text
 
 
 def test_a_teacher_that_was_trained_twice_is_told():

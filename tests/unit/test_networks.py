@@ -16,10 +16,19 @@ from kdbench.api import Maps
 from kdbench.models import create, surveyed
 from kdbench.models.strided import subsampled
 from kdbench.record import Spec
-from kdbench_models import mobilenet, preresnet, resnet, resnet50, shufflenet, vgg, wrn
+from kdbench_models import (
+    layernorm,
+    mobilenet,
+    preresnet,
+    resnet,
+    resnet50,
+    shufflenet,
+    vgg,
+    wrn,
+)
 from kdbench_models.staged import Staged, widened
 
-FAMILIES = (resnet, resnet50, preresnet, wrn, vgg, mobilenet, shufflenet)
+FAMILIES = (resnet, layernorm, resnet50, preresnet, wrn, vgg, mobilenet, shufflenet)
 NAMES = [name for family in FAMILIES for name, _ in family.kdbench_models()]
 
 # Weights, multiply-adds in millions as printed in the tables of the field (where it prints none, as
@@ -38,6 +47,13 @@ PUBLISHED = {
     "resnet32x4": (7_433_860, 1083, (32, 64, 128, 256), THREE_STAGES),
     "gkd_wrn_28_1": (375_540, 55.0, (16, 16, 32, 64), THREE_STAGES),
     "gkd_wrn_28_05": (97_124, 14.8, (16, 8, 16, 32), THREE_STAGES),
+    "resnet8_ln": (83_892, 12.5, (16, 16, 32, 64), THREE_STAGES),
+    "resnet14_ln": (181_108, 26.7, (16, 16, 32, 64), THREE_STAGES),
+    "resnet20_ln": (278_324, 40.8, (16, 16, 32, 64), THREE_STAGES),
+    "resnet32_ln": (472_756, 69.1, (16, 16, 32, 64), THREE_STAGES),
+    "resnet44_ln": (667_188, 97.4, (16, 16, 32, 64), THREE_STAGES),
+    "resnet56_ln": (861_620, 125.8, (16, 16, 32, 64), THREE_STAGES),
+    "resnet110_ln": (1_736_564, 253.2, (16, 16, 32, 64), THREE_STAGES),
     "resnet50_cifar": (23_705_252, 1298, (64, 256, 512, 1024, 2048), (32, 32, 16, 8, 4)),
     "preresnet20": (278_132, 40.8, (16, 16, 32, 64), THREE_STAGES),
     "preresnet20_ln": (278_132, 40.8, (16, 16, 32, 64), THREE_STAGES),
@@ -66,8 +82,9 @@ POOLED = {"mobilenetv2_cifar": 1280, "shufflenetv2_cifar": 1024}
 """Channels that are pooled, where they are not the last stage's."""
 
 KINDS = [
-    "resnet8", "resnet50_cifar", "preresnet20", "preresnet20_ln", "preresnet56", "wrn_16_1", "vgg8",
-    "vgg11_cifar", "mobilenetv2_cifar", "shufflenetv1_cifar", "shufflenetv2_cifar",
+    "resnet8", "resnet8_ln", "resnet50_cifar", "preresnet20", "preresnet20_ln", "preresnet56",
+    "wrn_16_1", "vgg8", "vgg11_cifar", "mobilenetv2_cifar", "shufflenetv1_cifar",
+    "shufflenetv2_cifar",
 ]  # fmt: skip
 """One network of each kind."""
 
@@ -371,6 +388,7 @@ def test_the_host_takes_small_gray_images_as_they_are(name, shape):
 # Norms that make the preacts of the hints of one network of each kind.
 NORMS = {
     "resnet8": ["layer1.0.bn2", "layer2.0.bn2", "layer3.0.bn2"],
+    "resnet8_ln": ["layer1.0.bn2", "layer2.0.bn2", "layer3.0.bn2"],
     "resnet50_cifar": ["layer1.2.bn3", "layer2.3.bn3", "layer3.5.bn3", "layer4.2.bn3"],
     "preresnet20": ["layer2.0.residual.0", "layer3.0.residual.0", "bn1"],
     "preresnet20_ln": ["layer2.0.residual.0", "layer3.0.residual.0", "bn1"],
@@ -422,7 +440,7 @@ def test_any_width_leaves_channels_for_every_group(name, width):
     assert small(name, width=width)(images(2, 1, 8, 8)).shape == (2, 10)
 
 
-@pytest.mark.parametrize("name", ["preresnet20_ln", "preresnet56_ln"])
+@pytest.mark.parametrize("name", ["preresnet20_ln", "preresnet56_ln", "resnet8_ln", "resnet20_ln"])
 def test_layer_norm_makes_a_samples_logits_its_own(name):
     net, x = small(name), images(3, 1, 8, 8)
     norms = [module for module in net.modules() if isinstance(module, nn.GroupNorm)]
@@ -431,6 +449,15 @@ def test_layer_norm_makes_a_samples_logits_its_own(name):
     assert torch.allclose(net(x)[:1], net(x[:1]), atol=1e-5)
     plain = timm.create_model(name.removesuffix("_ln"))
     assert len(norms) == len([m for m in plain.modules() if isinstance(m, nn.BatchNorm2d)])
+
+
+@pytest.mark.parametrize("name", layernorm.ENTRIES)
+def test_layer_norm_changes_neither_the_number_of_weights_nor_how_they_start(name):
+    norms = [module for module in small(name).modules() if isinstance(module, nn.GroupNorm)]
+    assert all(norm.weight.eq(1).all() and not norm.bias.any() for norm in norms)
+    ours, plain = (dict(small(n).named_parameters()) for n in (name, name.removesuffix("_ln")))
+    assert list(ours) == list(plain)
+    assert all(torch.equal(ours[n], plain[n]) for n in plain)
 
 
 def test_timm_is_told_where_first_layer_and_classifier_are():

@@ -396,6 +396,121 @@ def test_a_chain_that_cannot_be_is_refused(
         kdbench_plan(methods=["kd"], pairs=[pair], teacher={"method": method})
 
 
+# How teachers learn, and where students start ---------------------------------------------------
+
+SELF = "resnet8[width=0.5]:resnet8[width=0.5]"
+
+
+def test_a_teacher_by_cross_entropy_has_the_key_that_it_always_had(kdbench_plan: Planned) -> None:
+    (job,) = kdbench_plan(methods=["kd"]).cohorts[0].teachers
+    same = replace(job, code="c", dataset=replace(job.dataset, code="d"))
+    assert same.key == "072980c95de8491305368bacfc00cb4cd77364e22c40ea919e1717c6265f72ac"
+    pair = "resnet14>resnet8[width=0.5]:resnet8"
+    made = kdbench_plan(methods=["kd"], pairs=[pair], teacher={"method": "kd"})
+    (taught,) = made.cohorts[0].teachers
+    assert taught.method is not None
+    above = replace(taught.teachers[0], code="c", dataset=replace(job.dataset, code="d"))
+    by = replace(taught.method, code="m")
+    same = replace(taught, code="c", dataset=above.dataset, method=by, teachers=(above,))
+    assert same.key == "b872b89243f96decafed46901cba1beddc8f8292d150221fbe7c2992453a483b"
+
+
+def test_by_what_a_teacher_learns_alone_is_whole_in_question_key_and_code(
+    kdbench_plan: Planned,
+) -> None:
+    alone = {"alone": "label_smoothing[epsilon=0.3]"}
+    whole = "label_smoothing[epsilon=0.3,spread=all]"
+    plain, made = (kdbench_plan(methods=["kd"], teacher=teacher) for teacher in ({}, alone))
+    (job,) = made.cohorts[0].teachers
+    question = made.trials[0].question
+    assert question.teacher_protocol is not None
+    assert (question.teacher_protocol.alone, question.teacher_protocol.method) == (whole, "")
+    assert question.fingerprint != plain.trials[0].question.fingerprint
+    assert made.trials[0].code != plain.trials[0].code
+    assert job.method is not None
+    assert replace(job, method=replace(job.method, code="x")).key != job.key
+    assert job.key != plain.cohorts[0].teachers[0].key
+    again = kdbench_plan(methods=["kd"], teacher={"alone": whole})
+    assert again.trials[0].question == question
+    assert again.cohorts[0].teachers[0].key == job.key
+
+
+def test_of_a_chain_only_the_first_link_learns_alone(kdbench_plan: Planned) -> None:
+    both = {"method": "kd", "alone": "label_smoothing"}
+    made = kdbench_plan(methods=["kd"], pairs=[CHAIN], teacher=both)
+    (assistant,) = made.cohorts[0].teachers
+    by = [job.method.spec.name for job in assistant.lineage if job.method]
+    assert by == ["label_smoothing", "label_smoothing", "kd"]
+    question = made.trials[0].question
+    assert question.teacher_protocol is not None
+    assert question.teacher_protocol.method == "kd[alpha=0.9,temperature=4.0]"
+    assert question.teacher_protocol.alone == "label_smoothing[epsilon=0.1,spread=all]"
+    pair = "resnet18[pretrained=true]>resnet8[width=0.5]:resnet8"
+    given = kdbench_plan(methods=["kd"], pairs=[pair], teacher=both).trials[0].question
+    assert given.teacher_protocol is not None
+    assert given.teacher_protocol.alone == ""  # nobody learns by it
+
+
+def test_one_training_serves_all_anchors_and_who_teaches_a_teacher_is_converged(
+    kdbench_plan: Planned,
+) -> None:
+    plain, early = (
+        kdbench_plan(methods=["kd"], pairs=[CHAIN], teacher={"method": "kd", "anchor": anchor})
+        for anchor in (1.0, 0.375)
+    )
+    jobs = [made.cohorts[0].teachers[0] for made in (plain, early)]
+    assert jobs[0].key == jobs[1].key
+    assert [job.protocol.anchor for job in jobs[1].lineage if job.protocol] == [1.0, 1.0, 0.375]
+    assert plain.trials[0].question.fingerprint != early.trials[0].question.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"teacher": {"alone": "kd"}}, "alone = 'kd' needs a teacher"),
+        ({"teacher": {"alone": "metadistil"}}, "alone = 'metadistil' cannot make a teacher"),
+        ({"teacher": {"alone": "simkd"}}, "alone = 'simkd' cannot make a teacher"),
+        ({"teacher": {"alone": "label_smooth"}}, "did you mean 'label_smoothing'?"),
+        ({"teacher": {"anchor": 0.3}}, "anchor = 0.3 is not kept"),
+        ({"teacher": {"anchor": 0.05}}, "anchor = 0.05 is not kept"),
+        (
+            {"teacher": {"anchor": 0.5}, "pairs": ["resnet18[pretrained=true]:resnet8"]},
+            "cannot be stopped early",
+        ),
+        ({"teacher": {"start": {"share": 0.5}}}, r"\[teacher\] start is not possible"),
+        ({"train": {"start": {}}, "pairs": ["resnet8:resnet14"]}, "different networks"),
+        ({"train": {"start": {}}, "pairs": ["resnet8:resnet8[width=0.5]"]}, "different networks"),
+        ({"train": {"start": {}}, "pairs": ["2*resnet8:resnet8"]}, "an ensemble"),
+        (
+            {"train": {"start": {"of": "initial"}}, "pairs": ["a.pt"]},
+            "weights that are given have no initial ones",
+        ),
+    ],
+)
+def test_a_teacher_or_a_start_that_cannot_be_is_refused_before_anything_is_trained(
+    changes: dict[str, Any], said: str, kdbench_plan: Planned, tmp_path: Path
+) -> None:
+    if changes.get("pairs") == ["a.pt"]:
+        (file := tmp_path / "a.pt").write_bytes(b"1")
+        changes = {**changes, "pairs": [f"resnet8[checkpoint={file}]:resnet8"]}
+    with pytest.raises(UsageError, match=said) as caught:
+        kdbench_plan(methods=["kd"], **changes)
+    assert all((caught.value.what, caught.value.why, caught.value.next))
+
+
+def test_a_student_starts_from_the_last_link_of_a_chain_and_from_given_weights(
+    kdbench_plan: Planned, tmp_path: Path
+) -> None:
+    (file := tmp_path / "a.pt").write_bytes(b"1")
+    given = f"resnet8[checkpoint={file},width=0.5]:resnet8[width=0.5]"
+    pairs = [SELF, f"resnet14>{SELF}", given]
+    teacher, start = {"method": "kd"}, {"share": 0.5}
+    made = kdbench_plan(methods=["kd"], pairs=pairs, teacher=teacher, train={"start": start})
+    assert [cohort.protocol.start.share for cohort in made.cohorts if cohort.protocol.start] == [
+        0.5, 0.5, 0.5,
+    ]  # fmt: skip
+
+
 # Sharing ----------------------------------------------------------------------------------------
 
 

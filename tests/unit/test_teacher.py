@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from kdbench.api import Batch, Losses, Maps, Method, Outputs
+from kdbench.api import Batch, Losses, Maps, Method, Needs, Outputs, Setup
 from kdbench.cohort import Workbench
-from kdbench.errors import DataError, PluginError, StoreError, Unsupported
+from kdbench.errors import ContractError, DataError, PluginError, StoreError, Unsupported
 from kdbench.models import Network
 from kdbench.plan import TeacherJob
 from kdbench.record import Store
@@ -309,6 +309,82 @@ def test_an_assistant_by_a_method_that_hears_no_teacher_is_trained_as_if_alone(
         bench.train_teacher(one, "")
     taught, untaught = (open_teacher((one,), set(), bench.cache, CPU) for one in (chained, alone))
     assert torch.equal(taught(images()).logits, untaught(images()).logits)
+
+
+# A teacher that learns by a method, and one that is stopped early -------------------------------
+
+
+def test_a_teacher_learns_alone_by_the_method_that_is_named(
+    kdbench_plan: Callable[..., Any], bench: Workbench, job: TeacherJob
+) -> None:
+    said = {}
+    for alone in ("", "scratch", "label_smoothing[epsilon=0.3]", "tfkd_self"):
+        one = small(kdbench_plan, alone=alone)
+        bench.train_teacher(one, "")
+        teacher = open_teacher((one,), {0.5}, bench.cache, CPU)
+        assert teacher.anchors == (0.5, 1.0)
+        said[alone] = teacher(images()).logits
+    assert torch.equal(said[""], said["scratch"])  # cross-entropy, both
+    assert len({tuple(logits.flatten().tolist()) for logits in said.values()}) == 3
+
+
+def test_the_first_link_of_a_chain_learns_alone_and_the_next_one_from_it(
+    kdbench_plan: Callable[..., Any], bench: Workbench
+) -> None:
+    pair, alone = "resnet8>resnet8[width=0.5]:resnet8[width=0.25]", "label_smoothing[epsilon=0.3]"
+    chained = small(kdbench_plan, pair, method="kd[alpha=0]", alone=alone)
+    first, plain = (small(kdbench_plan, "resnet8:resnet8", alone=by) for by in (alone, ""))
+    assert chained.lineage[0].key == first.key != plain.key
+    untaught = small(kdbench_plan, "resnet8[width=0.5]:resnet8[width=0.25]")
+    for one in (*chained.lineage, untaught):
+        bench.train_teacher(one, "")
+    taught, other = (open_teacher((one,), set(), bench.cache, CPU) for one in (chained, untaught))
+    assert torch.equal(taught(images()).logits, other(images()).logits)  # not by `alone`
+
+
+def test_a_teacher_that_was_stopped_early_is_the_same_training_s_anchor(
+    job: TeacherJob, kdbench_plan: Callable[..., Any], bench: Workbench
+) -> None:
+    early = small(kdbench_plan, anchor=0.5)
+    assert folder(early, bench.cache) == folder(job, bench.cache)
+    bench.train_teacher(early, "")
+    whole = open_teacher((job,), {0.25, 0.5, 0.75}, bench.cache, CPU)
+    stopped = open_teacher((early,), {0.5, 0.75}, bench.cache, CPU)
+    assert stopped.anchors == (0.5, 1.0)  # shares of what it learnt; 0.75 of a half is not kept
+    assert stopped.weights != whole.weights
+    for anchor, of_all in ((0.5, 0.25), (1.0, 0.5)):
+        ours, theirs = stopped(images(), anchor=anchor), whole(images(), anchor=of_all)
+        assert torch.equal(ours.logits, theirs.logits)
+
+
+def test_a_method_by_which_a_teacher_cannot_learn_alone_is_named(
+    kdbench_plan: Callable[..., Any], bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = small(kdbench_plan, alone="scratch")
+    monkeypatch.setattr(training, "assemble", lambda spec, sources: Failing())
+    with pytest.raises(PluginError, match=r"could not be taught by scratch\n.*\n.* alone$"):
+        bench.train_teacher(alone, "")
+
+
+@dataclass(frozen=True)
+class Asking(Method):
+    def needs(self) -> Needs:
+        return Needs(teacher="none")
+
+    def init(self, setup: Setup) -> None:
+        next(iter(setup.teacher_passes("transfer")))
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:
+        raise AssertionError("it does not get there")
+
+
+def test_a_method_that_asks_a_teacher_that_it_said_it_needs_not_is_told(
+    kdbench_plan: Callable[..., Any], bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = small(kdbench_plan, alone="scratch")
+    monkeypatch.setattr(training, "assemble", lambda spec, sources: Asking())
+    with pytest.raises(ContractError, match="nobody to ask"):
+        bench.train_teacher(alone, "")
 
 
 def test_a_method_that_fails_in_a_teacher_s_training_is_named_and_is_no_bug_of_the_host(
