@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kdbench.errors import UsageError
 from kdbench.plan.nodes import TeacherJob
+from kdbench.plan.policy import teacher_policy
 from kdbench.record import Pair, Recipe, Spec, TeacherProtocol
 from kdbench.registry import DataFacts, MethodFacts, Registry, Source
 from kdbench.suite import Suite
@@ -33,22 +34,28 @@ def teachers(
         above = teachers(suite, registry, dataset, recipe.teacher, seed)
     first = seed if suite.teacher.seed == "trial" else int(suite.teacher.seed)
     asked = protocol(suite, registry, recipe)
+    policy = teacher_policy(asked.transfer, registry)
     jobs = []
     for member in range(recipe.size):
         seeded = asked.model_copy(update={"seed": first * recipe.size + member})
         jobs.append(
-            TeacherJob(dataset, own, seeded, held, source, code, method=method, teachers=above)
+            TeacherJob(dataset, own, seeded, held, source, code, None, method, above, policy)
         )
     return tuple(jobs)
 
 
 def protocol(suite: Suite, registry: Registry, recipe: Recipe) -> TeacherProtocol:
-    """How the recipe's links are trained; names a method, whole, only where one is used."""
+    """How the recipe's links are trained; names a method, whole, only where one is used.
+
+    Raises:
+        UsageError: Its transfer policy leaves no labels.
+    """
     method = ""
     if recipe.teacher:
         facts = _method(suite, registry, recipe)
         method = str(Spec.of(facts.spec.name, facts.hyperparameters))
-    return suite.teacher.model_copy(update={"method": method})
+    transfer = teacher_policy(suite.teacher.transfer, registry).text
+    return suite.teacher.model_copy(update={"method": method, "transfer": transfer})
 
 
 def given(recipe: Recipe) -> bool:

@@ -8,6 +8,7 @@ from torch import nn
 
 from kdbench.api import Batch, Maps, Method, Outputs, Setup
 from kdbench.data import Views
+from kdbench.errors import Unsupported
 from kdbench.models import Network, align
 from kdbench.record import TrainingProtocol
 from kdbench.teacher.frozen import Teacher
@@ -52,6 +53,12 @@ def pupil(
     student.pick(picked)
     teacher.pick(theirs)
     needs = method.needs()
+    if needs.teacher == "none" and views.unlabelled:
+        raise Unsupported(
+            "there is nothing to learn from",
+            "the method asks no teacher, and the transfer policy leaves no row its label",
+            "leave the method out, or another policy",
+        )
     private = teacher.copy() if needs.teacher == "private" else None
 
     def peer(role: str) -> nn.Module:

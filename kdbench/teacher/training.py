@@ -3,23 +3,22 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
 
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save
-from torch.nn import functional as F
 
-from kdbench.api import Batch, Losses, Method, Needs, Outputs, Setup
-from kdbench.data import Splits, Views, derive_seed
+from kdbench.api import Outputs, Setup
+from kdbench.data import Splits, Views, derive_seed, transfers
 from kdbench.errors import DataError, KDBenchError, PluginError, StoreError
 from kdbench.models import Network, create
 from kdbench.plan import TeacherJob
 from kdbench.record import PutAway, Spec, Standing, standing, write_atomically
 from kdbench.registry import DataFacts, MethodFacts
 from kdbench.teacher.frozen import Teacher
+from kdbench.teacher.objective import CrossEntropy
 from kdbench.teacher.pupil import pupil
 from kdbench.train import (
     Diverged,
@@ -32,18 +31,6 @@ from kdbench.train import (
     set_compiler,
 )
 from kdbench.train.snapshot import packed, restore, snapshot, unpacked
-
-
-@final
-@dataclass(frozen=True)
-class _CrossEntropy(Method):
-    """The host's own objective: cross-entropy with the labels."""
-
-    def needs(self) -> Needs:
-        return Needs(teacher="none")
-
-    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:  # noqa: ANN401 - as in Method
-        return {"hard": F.cross_entropy(student.logits, batch.target)}
 
 
 def build(network: Spec, facts: DataFacts, device: torch.device) -> Network:
@@ -101,8 +88,9 @@ def ensure(
         seed = derive_seed(int(protocol.seed), "teacher", str(job.network))
         rows = range(protocol.rows or len(splits.train))
         views = Views(
-            splits.train, rows, shift=protocol.shift, flip=protocol.flip, device=device, seed=seed
-        )
+            splits.train, rows, shift=protocol.shift, flip=protocol.flip, device=device, seed=seed,
+            policy=transfers(job.policy),
+        )  # fmt: skip
         seed_torch(device, seed, "init")
         network = build(job.network, job.dataset, device)
         total = protocol.total_steps(len(views))
@@ -181,8 +169,9 @@ def _alone(
     assert job.protocol is not None
     port, classes = network.port(), job.dataset.num_classes
     setup = Setup(student=port, teacher=port, num_classes=classes, num_train=len(views))
+    objective = CrossEntropy(masked=bool(job.policy.members))
     runner = Runner(
-        _CrossEntropy(), network, setup, job.protocol, seed=seed, total=total, device=views.device
+        objective, network, setup, job.protocol, seed=seed, total=total, device=views.device
     )
     return runner, lambda *_: _nothing()
 
