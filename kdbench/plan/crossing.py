@@ -205,9 +205,3 @@ def _check(dataset: DataFacts, protocol: TrainingProtocol, suite: Suite) -> None
                 f"a mirrored {dataset.name} image changes its class",
                 "set flip = false",
             )
-    if suite.teacher.start is not None:
-        raise UsageError(
-            "[teacher] start is set",
-            "a teacher starts from random weights: there is none before it",
-            "set it in [train]",
-        )
