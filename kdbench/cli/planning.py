@@ -13,6 +13,7 @@ from kdbench.cli.selection import (
     Steps,
     StoreDir,
     SuiteName,
+    Variants,
     Workers,
     choose,
 )
@@ -29,6 +30,7 @@ def plan(
     methods: Methods = None,
     pairs: Pairs = None,
     datasets: Datasets = None,
+    variants: Variants = None,
     seeds: Seeds = None,
     budget: Budget = None,
     steps: Steps = None,
@@ -45,7 +47,17 @@ def plan(
     from kdbench.cli.run import announced, busy
 
     asked = choose(
-        suite, store, methods, pairs, datasets, seeds, budget, steps, plugins_dir, no_plugin
+        suite,
+        store,
+        methods,
+        pairs,
+        datasets,
+        seeds,
+        budget,
+        steps,
+        plugins_dir,
+        no_plugin,
+        variants,
     )
     records = asked.store.records()
     made = work.planned(asked, records)

@@ -23,6 +23,7 @@ from kdbench.cli.selection import (
     StoreDir,
     SuiteName,
     TimeBudget,
+    Variants,
     Workers,
     choose,
     seconds,
@@ -41,6 +42,7 @@ def run(
     methods: Methods = None,
     pairs: Pairs = None,
     datasets: Datasets = None,
+    variants: Variants = None,
     seeds: Seeds = None,
     budget: Budget = None,
     steps: Steps = None,
@@ -68,7 +70,17 @@ def run(
         with terminable():
             engine.warm_up()  # torch is loaded in the server of the workers, while plugins are read
             asked = choose(
-                suite, store, methods, pairs, datasets, seeds, budget, steps, plugins_dir, no_plugin
+                suite,
+                store,
+                methods,
+                pairs,
+                datasets,
+                seeds,
+                budget,
+                steps,
+                plugins_dir,
+                no_plugin,
+                variants,
             )
             done = _answer(asked, lines, device, workers, retry, until)
             given = {

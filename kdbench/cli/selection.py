@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RUNS", "Budget", "Datasets", "Pairs", "Seeds", "Selection", "Steps", "StoreDir", "SuiteName",
-    "TimeBudget", "Workers", "choose", "seconds", "seeds", "store_folder",
+    "TimeBudget", "Variants", "Workers", "choose", "seconds", "seeds", "store_folder",
 ]  # fmt: skip
 
 RUNS = Path("kdbench-runs")
@@ -46,6 +46,12 @@ Seeds: TypeAlias = Annotated[
         metavar="SEEDS",
         help="'3' for 0, 1, 2; '0,1,5'; '100-104'.",
         rich_help_panel=_PANEL,
+    ),
+]
+Variants: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--variant", metavar="NAME", help="A variant of the suite; repeat.", rich_help_panel=_PANEL
     ),
 ]
 Budget: TypeAlias = Annotated[
@@ -115,6 +121,7 @@ def choose(
     steps: int | None = None,
     folders: Sequence[Path] | None = None,
     blocked: Sequence[str] | None = None,
+    variants: Sequence[str] | None = None,
 ) -> Selection:
     """The selection that these options mean; `chosen` are the seeds, as text or as numbers.
 
@@ -140,6 +147,7 @@ def choose(
         pairs=tuple(dict.fromkeys(pairs or ())),
         datasets=tuple(dict.fromkeys(datasets or ())),
         seeds=numbers,
+        variants=tuple(dict.fromkeys(variants or ())),
         budget=budget,
         steps=steps,
     )

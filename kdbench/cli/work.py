@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from kdbench import engine, plan
 from kdbench.cli import page
+from kdbench.cli.expecting import expected, tuned
 from kdbench.cli.outcome import Outcome, outcomes
-from kdbench.errors import DataError, KDBenchError, UsageError
+from kdbench.errors import KDBenchError, UsageError
 from kdbench.leaderboard import (
-    About,
     Board,
     BoardSpec,
     build,
@@ -22,9 +22,8 @@ from kdbench.leaderboard import (
     write,
     write_spec,
 )
-from kdbench.record import Pair, Record, Spec
-from kdbench.registry import Registry, data_dir
-from kdbench.suite import Suite
+from kdbench.record import Record
+from kdbench.registry import data_dir
 
 if TYPE_CHECKING:
     from kdbench.cli.selection import Selection
@@ -133,69 +132,6 @@ def planned(selection: "Selection", records: Sequence[Record]) -> plan.Plan:
     return plan.make(selection.suite, selection.registry, records, str(data_dir()))
 
 
-def expected(selection: "Selection") -> tuple[BoardSpec, list[str]]:
-    """What the whole suite says about its board, and its data sets that are not here to be named.
-
-    Data sets and pairs are named as questions name them: a user's own by content, never by path.
-    Seeds are the suite's and those that the store's board has, or more if more are selected.
-    """
-    whole, registry, root = selection.whole, selection.registry, str(data_dir())
-    datasets, absent = [], []
-    for text in whole.axes.datasets:
-        try:
-            datasets.append(registry.dataset(plan.dataset_spec(text, registry), root).name)
-        except DataError as error:
-            if text in selection.suite.axes.datasets:
-                raise
-            absent.append(f"{text}: {error.what}")
-    there = read_spec(selection.store.root)
-    seeds = {*whole.axes.seeds, *(there.seeds if there else ())}
-    seeds |= chosen if (chosen := set(selection.suite.axes.seeds)) >= seeds else set()
-    spec = BoardSpec(
-        suite=whole.name,
-        title=whole.title,
-        about=whole.about.strip(),
-        baselines=whole.scoring.baselines,
-        datasets=tuple(datasets),
-        pairs=tuple(plan.pair_name(Pair.parse(text)) for text in whole.axes.pairs),
-        methods=whole.axes.methods,
-        seeds=tuple(sorted(seeds)),
-        by_pair=_tuned(whole),
-        notes={name: settings.note for name, settings in whole.methods.items() if settings.note},
-        described=_described(whole, registry),
-    )
-    return spec, absent
-
-
-def _described(suite: Suite, registry: Registry) -> dict[str, About]:
-    """What the plugins say of all methods that the suite or its baselines name."""
-    asked = (Spec.parse(text) for text in (*suite.axes.methods, *suite.scoring.baselines))
-    entries = {
-        member.name: registry.entry("method", member.name)
-        for spec in asked
-        for member in spec.members
-    }
-    fields = set(About.model_fields)
-    return {
-        name: About(
-            summary=entry.summary,
-            family=entry.family,
-            **{key: value for key, value in entry.paper.items() if key in fields},
-        )
-        for name, entry in sorted(entries.items())
-    }
-
-
-def _tuned(suite: Suite) -> dict[str, tuple[str, ...]]:
-    """The methods with what the suite tunes for each pair, pairs as questions name them."""
-    found = {}
-    for pair in map(Pair.parse, suite.axes.pairs):
-        asked = (suite.tuned(Spec.parse(text), pair) for text in suite.axes.methods)
-        if tuned := tuple(str(spec) for spec in asked if spec):
-            found[plan.pair_name(pair)] = tuned
-    return found
-
-
 def keep(selection: "Selection", spec: BoardSpec) -> None:
     """Put the spec into the store.
 
@@ -217,9 +153,10 @@ def keep(selection: "Selection", spec: BoardSpec) -> None:
 def board(selection: "Selection", spec: BoardSpec, records: Sequence[Record]) -> Board:
     """The board of what was selected, and of the baselines beside it where the store has them."""
     suite = selection.suite
-    beside = tuple(dict.fromkeys((*suite.axes.methods, *suite.scoring.baselines)))
-    wide = replace(selection, suite=suite.select(methods=beside))
+    wide = replace(selection, suite=suite.beside())
     made = planned(wide, records)
+    asked = {name: one.axes.methods for name, one in suite.varied()}
+    keys = {trial.question.table for trial in made.trials}
     code = {trial.question.fingerprint: trial.code for trial in made.trials}
     chosen = [r for r in records if r.fingerprints.question in code]
     stale = [record_id(r) for r in chosen if r.fingerprints.code != code[r.fingerprints.question]]
@@ -227,9 +164,19 @@ def board(selection: "Selection", spec: BoardSpec, records: Sequence[Record]) ->
         update={
             "datasets": tuple(dict.fromkeys(cohort.dataset.name for cohort in made.cohorts)),
             "pairs": tuple(dict.fromkeys(plan.pair_name(cohort.pair) for cohort in made.cohorts)),
-            "methods": suite.axes.methods,
+            "methods": suite.methods_asked,
             "seeds": suite.axes.seeds,
-            "by_pair": _tuned(suite),
+            "variants": {
+                name: one.model_copy(
+                    update={
+                        "methods": asked[name],
+                        "tables": {at: key for at, key in one.tables.items() if key in keys},
+                    }
+                )
+                for name, one in spec.variants.items()
+                if name in asked
+            },
+            "by_pair": tuned(suite),
         }
     )
     made_board = build(chosen, narrow, stale=stale)

@@ -19,7 +19,7 @@ from kdbench.leaderboard.limit import Limit
 from kdbench.leaderboard.metrics import by_record, read_metrics
 from kdbench.leaderboard.pairing import of_method
 from kdbench.leaderboard.selection import left_out, selected, view_of
-from kdbench.leaderboard.spec import About, BoardSpec
+from kdbench.leaderboard.spec import About, BoardSpec, Variation
 from kdbench.leaderboard.speed import Figure, Step, name_of, read_speeds, steps, write_speed
 from kdbench.leaderboard.tables import build
 from kdbench.leaderboard.view import WHOLE, View
@@ -39,6 +39,7 @@ __all__ = [
     "Row",
     "Step",
     "Table",
+    "Variation",
     "View",
     "build",
     "by_record",

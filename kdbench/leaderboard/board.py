@@ -116,6 +116,7 @@ class Table:
 
     Attributes:
         key: Fingerprint of what they share.
+        variant: Of the suite, or "".
         part: Which rows; those tuned per pair come with the baselines of the defaults.
         apart: Whether there are both parts.
         teachers: Distinct teachers of the ranked rows, by seed of first use.
@@ -123,6 +124,7 @@ class Table:
     """
 
     key: str
+    variant: str = ""
     part: Part
     apart: bool
     question: Question
@@ -143,7 +145,8 @@ class Table:
         """One line that names the table."""
         ask = self.question
         part = f", {self.part}" if self.apart else ""
-        return f"{ask.dataset}: {ask.teacher} teaches {ask.student}{part}"
+        variant = f"{self.variant}: " if self.variant else ""
+        return f"{variant}{ask.dataset}: {ask.teacher} teaches {ask.student}{part}"
 
     @property
     def own(self) -> tuple[Row, ...]:

@@ -11,8 +11,6 @@ from kdbench.record import Question, Record, Spec, fingerprint, frozen
 _BY_HAND, _TUNED = "set by hand", "tuned per pair"
 """In a record's settings: the caller set the hyperparameters, or its suite did for the pair."""
 
-_NOT_SHARED = {"method", "hyperparameters", "quiz", "seed"}
-
 
 def record_id(record: Record) -> str:
     """SHA-256 of the whole record, hex."""
@@ -42,7 +40,7 @@ class Cell:
     @cached_property
     def table(self) -> str:
         """Fingerprint of all that a table's rows share: data, pair, protocols and evaluation."""
-        return fingerprint(self.question.model_dump(mode="json", exclude=_NOT_SHARED))
+        return self.question.table
 
     @property
     def seeds(self) -> frozenset[int]:

@@ -71,6 +71,7 @@ def _table(table: Table, view: View) -> dict[str, Any]:
     )
     return shared | {
         "key": table.key,
+        **({"variant": table.variant} if table.variant else {}),
         "table": table.part,
         "seeds": list(table.seeds),
         "teachers": [card.model_dump(mode="json") for card in table.teachers],

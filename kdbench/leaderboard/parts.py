@@ -37,14 +37,15 @@ def shares(cells: Sequence[Cell], spec: BoardSpec) -> list[Share]:
     """The parts of a pair's cells, all of one protocol; those that hold or miss something."""
     question = cells[0].question
     pair = f"{question.teacher}:{question.student}"
-    expected = question.full and (not spec.wanted or (question.dataset, pair) in spec.wanted)
+    wanted = spec.expected(question)
+    expected = wanted is not None
     entries = [Spec.parse(text) for text in spec.by_pair.get(pair, ())]
     tuned = [cell for cell in cells if cell.tuned or _tuned_by_hand(cell, cells, entries)]
     rest = [cell for cell in cells if cell not in tuned]
     names = unique_names(rest)
 
     missing: list[str] = []
-    for text in spec.methods if expected else ():
+    for text in wanted or ():
         # with options it is itself, in whichever part it came to be asked
         among = cells if Spec.parse(text).options else rest
         missing += [] if any(cell.matches(text) for cell in among) else [text]

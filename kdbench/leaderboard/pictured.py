@@ -18,8 +18,13 @@ def costs(table: Table) -> bool:
 
 
 def names(board: Board) -> dict[str, str]:
-    """What each picture shows, by its file's name without the ending."""
-    found = {}
+    """What each picture shows, by its file's name without the ending.
+
+    A suite of variants has none: they would be dozens, and its report has the pictures that answer.
+    """
+    found: dict[str, str] = {}
+    if board.spec.variants:
+        return found
     for number, table in enumerate(board.tables, 1):
         if gains(table):
             found[f"gains-{number}"] = "Gains with 95 % intervals; filled where told from 0"

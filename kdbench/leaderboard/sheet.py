@@ -24,7 +24,7 @@ _SIZES = (
 )  # fmt: skip
 
 TEXTS = frozenset({
-    "dataset", "teacher", "student", "protocol", "split", "table", "row", "method",
+    "variant", "dataset", "teacher", "student", "protocol", "split", "table", "row", "method",
     "hyperparameters", "settings", "seeds", "group", "hardware",
 })  # fmt: skip
 """The columns of words; all others hold numbers."""
@@ -37,6 +37,7 @@ def columns(board: Board) -> tuple[str, ...]:
     gains = [f"gain_over_{text}" for text in board.spec.baselines]
     intervals = [*metrics, *gains, "overhead", "cpu_overhead"]
     return (
+        *(["variant"] if board.spec.variants else []),
         *_WHO,
         *(name + end for name in intervals for end in ("", "_low", "_high")),
         *(name + end for name in gains for end in _TESTED),
@@ -48,7 +49,8 @@ def line(table: Table, row: Row) -> dict[str, Value]:
     """What the row has, by column; a column that is not there has nothing."""
     ask, cost, standing, deployed = row.question, row.expense, row.standing, row.deployed
     found: dict[str, Value] = {
-        "dataset": ask.dataset, "teacher": ask.teacher, "student": ask.student,
+        "variant": table.variant, "dataset": ask.dataset, "teacher": ask.teacher,
+        "student": ask.student,
         "protocol": table.key[:12], "split": ask.evaluation.split, "table": table.part,
         "row": row.name, "method": ask.method, "hyperparameters": canonical(ask.hyperparameters),
         "quiz": ask.quiz, "rows": row.rows, "settings": row.settings,

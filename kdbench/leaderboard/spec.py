@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from kdbench.record import Frozen, Pair, Spec
+from kdbench.record import Frozen, Pair, Question, Spec
 from kdbench.suite import Claim, Report
 
 
@@ -82,6 +82,25 @@ class BoardSpec(Frozen):
         """Nothing is said of what a suite does not have: older files keep their bytes."""
         found: dict[str, Any] = dump(self)
         return {k: v for k, v in found.items() if v or k not in ("variants", "report", "claims")}
+
+    def variant(self, table: str) -> str:
+        """Names of the variants whose table has this key, or nothing."""
+        return ", ".join(
+            name for name, one in self.variants.items() if table in one.tables.values()
+        )
+
+    def expected(self, question: Question) -> tuple[str, ...] | None:
+        """The methods that this question's table ought to have; None where none is expected."""
+        if not question.full:
+            return None
+        if self.variants:
+            asking = [
+                one for one in self.variants.values() if question.table in one.tables.values()
+            ]
+            return tuple(dict.fromkeys(m for one in asking for m in one.methods)) or None
+        pair = f"{question.teacher}:{question.student}"
+        known = not self.wanted or (question.dataset, pair) in self.wanted
+        return self.methods if known else None
 
     def note(self, name: str, method: str) -> str:
         """The explanation for this row, or nothing."""

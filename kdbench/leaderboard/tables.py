@@ -1,7 +1,7 @@
 """Records -> board: rows with all seeds are ranked, the others listed with what is missing."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -45,24 +45,37 @@ def build(
     ]
     tables.sort(key=lambda table: _place(table, spec))  # stable: the defaults first
     full = tuple(table for table in tables if table.question.full)
-    over = across(full, spec)
-    have = {(table.question.dataset, table.pair) for table in full}
+    over = () if spec.variants else across(full, spec)  # a variant is no cell like others
     return Board(
         spec=spec,
         tables=full,
         partial=tuple(table for table in tables if not table.question.full),
         across=over,
         critical=ranked(over, spec),
-        absent=tuple(place for place in spec.wanted if place not in have),
+        absent=tuple(_absent(full, spec)),
         speeds=tuple(speeds),
     )
 
 
-def _place(table: Table, spec: BoardSpec) -> tuple[int, str, str, str]:
+def _place(table: Table, spec: BoardSpec) -> tuple[int, int, str, str, str]:
     """In the suite's order, then by name."""
     where = (table.question.dataset, table.pair)
     place = spec.wanted.index(where) if where in spec.wanted else len(spec.wanted)
-    return (place, *where, table.key)
+    keys = [table.key in one.tables.values() for one in spec.variants.values()]
+    return (keys.index(True) if True in keys else len(keys), place, *where, table.key)
+
+
+def _absent(tables: Iterable[Table], spec: BoardSpec) -> Iterator[tuple[str, str]]:
+    """Expected data sets and pairs, of each variant, without a table."""
+    if not spec.variants:
+        have = {(table.question.dataset, table.pair) for table in tables}
+        yield from (place for place in spec.wanted if place not in have)
+    keys = {table.key for table in tables}
+    for name, one in spec.variants.items():
+        for place, key in one.tables.items():
+            if key not in keys:
+                dataset, _, pair = place.partition(" ")
+                yield dataset, f"{pair} ({name})"
 
 
 def _table(key: str, share: Share, spec: BoardSpec, later: Later) -> Table:
@@ -115,7 +128,8 @@ def _table(key: str, share: Share, spec: BoardSpec, later: Later) -> Table:
             "fidelity and gains mix them"
         )
     return Table(
-        key=key, part=share.part, apart=share.apart, question=question, rows=tuple(rows),
+        key=key, variant=spec.variant(key), part=share.part, apart=share.apart,
+        question=question, rows=tuple(rows),
         gaps=tuple(sorted(gaps, key=lambda gap: gap.name)), seeds=seeds,
         teachers=tuple(teachers.values()), hardware=hardware, remarks=tuple(sorted(remarks)),
     )  # fmt: skip

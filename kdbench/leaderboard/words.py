@@ -3,7 +3,7 @@
 from kdbench.leaderboard.board import Board, Gap, Table
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.text import figures, fixed
-from kdbench.record import Question, TrainingProtocol
+from kdbench.record import Question, Start, TrainingProtocol
 from kdbench.statistics import LEAST_CELLS, LEAST_METHODS, MOST_SEEDS, Contrast, mean
 
 _ACCURACY = (
@@ -100,7 +100,10 @@ def training(protocol: TrainingProtocol) -> str:
         words.append(f"warm-up over {100 * protocol.warmup:.4g} %")
     views = [f"shifts of {protocol.shift} pixels"] if protocol.shift else []
     views += ["mirroring"] if protocol.flip else []
+    views += [f"then {protocol.transfer}"] if protocol.transfer else []
     words.append(" and ".join(views) if views else "no augmentation")
+    words += [_start(protocol.start)] if protocol.start else []
+    words += [f"rows from {protocol.first} on"] if protocol.first else []
     if protocol.last_batch == "drop":
         words.append("ragged last batch dropped")
     if protocol.answers != "float32":
@@ -108,6 +111,12 @@ def training(protocol: TrainingProtocol) -> str:
     if protocol.compile == "on":
         words.append("compiled")
     return ", ".join([*words, protocol.precision])
+
+
+def _start(start: Start) -> str:
+    """Where a student starts."""
+    anew = ", statistics estimated anew" if start.statistics == "estimated" else ""
+    return f"started at {start.share:.6g} of the teacher's {start.of} weights{anew}"
 
 
 def teacher(table: Table) -> str:
@@ -118,6 +127,10 @@ def teacher(table: Table) -> str:
         origin += f", {protocol.rows} rows"
     if protocol is not None and protocol.method:
         origin += f"; each learnt from the one before by {protocol.method}"
+    if protocol is not None and protocol.alone:
+        origin += f"; learnt from the labels by {protocol.alone}"
+    if protocol is not None and protocol.anchor < 1:
+        origin += f"; taken at {100 * protocol.anchor:.4g} % of it"
     if not table.teachers:
         return f"{origin}."
     accuracies = [card.quality["accuracy"] for card in table.teachers if "accuracy" in card.quality]

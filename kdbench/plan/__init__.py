@@ -1,6 +1,6 @@
 """Suite x registry x records -> cohorts, their teachers, the state of every trial. No torch."""
 
-from kdbench.plan.crossing import make
+from kdbench.plan.crossing import make, tables
 from kdbench.plan.datasets import dataset_spec
 from kdbench.plan.nodes import Cohort, State, TeacherJob, Trial
 from kdbench.plan.policy import Policy
@@ -19,4 +19,5 @@ __all__ = [
     "make",
     "pair_name",
     "shared",
+    "tables",
 ]

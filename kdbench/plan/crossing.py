@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, TypeAlias
 
@@ -43,27 +43,53 @@ def make(suite: Suite, registry: Registry, records: Sequence[Record], root: str)
         UsageError: Unknown names, options or rows; PluginError: a broken plugin was asked for;
         NothingSelected: the axes cross to nothing.
     """
-    pairs = dict.fromkeys(Pair.parse(text) for text in suite.axes.pairs)
-    asked = {pair: list(_asked(suite, pair)) for pair in pairs}
-    baselines = [suite.method(Spec.parse(text)) for text in suite.scoring.baselines]
-    specs = [spec for chosen in (*asked.values(), baselines) for spec, _ in chosen]
-    facts = registry.methods(list(dict.fromkeys(specs)))
     answers: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         answers[record.fingerprints.question].append(record)
-
-    axes, asker = suite.axes, _Asker(suite, registry, facts, answers)
+    known = dict.fromkeys(spec for _, one in suite.varied() for spec in _specs(one))
+    facts = registry.methods([*known])
     cohorts: list[Cohort] = []
-    found = (registry.dataset(dataset_spec(text, registry), root) for text in axes.datasets)
-    datasets = {dataset.name: dataset for dataset in found}  # twice the same is once
-    for dataset, pair, seed in product(datasets.values(), pairs, dict.fromkeys(axes.seeds)):
-        kinds = _kinds(asked[pair], baselines, facts)
-        cohorts += asker.cohorts(dataset, pair, seed, root, kinds, baselines)
-    if not any(cohort.trials for cohort in cohorts):
+    asked: set[str] = set()  # what two variants ask is asked once
+    for name, varied in suite.varied():
+        asker = _Asker(varied, registry, facts, answers)
+        for cohort in asker.every(root):
+            new = [one for one in cohort.trials if one.question.fingerprint not in asked]
+            asked |= {one.question.fingerprint for one in new}
+            if new:
+                cohorts.append(replace(cohort, variant=name, trials=tuple(new)))
+    if not cohorts:
         raise NothingSelected(
             "nothing is selected", "the axes cross to no trial", "see kdbench show " + suite.name
         )
     return Plan(suite, tuple(cohorts))
+
+
+def tables(suite: Suite, registry: Registry, root: str) -> dict[str, dict[str, str]]:
+    """Keys of a board's tables for each variant, by data set and pair; see `Variation`.
+
+    Args and Raises as for `make`.
+    """
+    specs = dict.fromkeys(spec for _, one in suite.varied() for spec in _specs(one))
+    facts = registry.methods([*specs])
+    found: dict[str, dict[str, str]] = {}
+    for name, varied in suite.varied():
+        one_seed = varied.select(seeds=varied.axes.seeds[:1])
+        for cohort in _Asker(one_seed, registry, facts, {}).every(root):
+            ask = cohort.trials[0].question
+            place = f"{ask.dataset} {ask.teacher}:{ask.student}"
+            found.setdefault(name, {})[place] = ask.table
+    return found
+
+
+def _specs(suite: Suite) -> Iterator[Spec]:
+    """Every method of a suite, with its settings."""
+    for pair in map(Pair.parse, suite.axes.pairs):
+        yield from (spec for spec, _ in _asked(suite, pair))
+    yield from (spec for spec, _ in _baselines(suite))
+
+
+def _baselines(suite: Suite) -> list[_Chosen]:
+    return [suite.method(Spec.parse(text)) for text in suite.scoring.baselines]
 
 
 def _asked(suite: Suite, pair: Pair) -> Iterator[_Chosen]:
@@ -95,6 +121,16 @@ class _Asker:
     registry: Registry
     facts: Mapping[Spec, MethodFacts]
     answers: Mapping[str, Sequence[Record]]
+
+    def every(self, root: str) -> Iterator[Cohort]:
+        """All cohorts of the suite, each with all of its trials."""
+        axes, registry, baselines = self.suite.axes, self.registry, _baselines(self.suite)
+        found = (registry.dataset(dataset_spec(text, registry), root) for text in axes.datasets)
+        datasets = {dataset.name: dataset for dataset in found}  # twice the same is once
+        pairs = dict.fromkeys(map(Pair.parse, axes.pairs))
+        for dataset, pair, seed in product(datasets.values(), pairs, dict.fromkeys(axes.seeds)):
+            kinds = _kinds([*_asked(self.suite, pair)], baselines, self.facts)
+            yield from self.cohorts(dataset, pair, seed, root, kinds, baselines)
 
     def cohorts(
         self, dataset: DataFacts, pair: Pair, seed: int, root: str,

@@ -141,6 +141,7 @@ class Cohort:
         answers_gb: Bound of a teacher's kept answers, in 10^9 bytes.
         quiz: Share of the transfer set that the stream leaves out.
         policy: What the stream's rows go through.
+        variant: Of the suite; the first that asks its trials.
     """
 
     suite: str
@@ -158,6 +159,7 @@ class Cohort:
     step_seconds: float
     answers_gb: float = 0.0
     policy: Policy = NO_POLICY
+    variant: str = ""
 
     @property
     def answers(self) -> Literal["kept", "live"]:
@@ -208,4 +210,5 @@ class Cohort:
     def name(self) -> str:
         """One line that tells cohorts apart."""
         quiz = f" quiz {self.quiz:g}" if self.quiz else ""
-        return f"{self.dataset.name} {self.pair} seed {self.seed}{quiz}"
+        variant = f"{self.variant}: " if self.variant else ""
+        return f"{variant}{self.dataset.name} {self.pair} seed {self.seed}{quiz}"

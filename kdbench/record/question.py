@@ -10,6 +10,9 @@ from kdbench.record.protocol import Evaluation, TeacherProtocol, TrainingProtoco
 PROTOCOL_VERSION = 1
 """Moves whenever the same question would give other weights or other metrics."""
 
+_OF_ROWS = {"method", "hyperparameters", "quiz", "seed"}
+"""What differs within a table of a board."""
+
 
 class Question(Frozen):
     """All that decides a trial's weights and metrics; two equal questions have one answer.
@@ -47,6 +50,11 @@ class Question(Frozen):
     def cell(self) -> str:
         """Fingerprint of the question without its seed, shared by trials that differ only in it."""
         return fingerprint(self.model_dump(mode="json", exclude={"seed"}))
+
+    @property
+    def table(self) -> str:
+        """Fingerprint of what all rows of a table share: data, pair, protocols and evaluation."""
+        return fingerprint(self.model_dump(mode="json", exclude=_OF_ROWS))
 
     @property
     def full(self) -> bool:

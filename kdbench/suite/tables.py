@@ -64,15 +64,19 @@ class Suite(Frozen):
 
     def varied(self) -> Iterator[tuple[str, "Suite"]]:
         """Each variant's name with the suite that it makes; without variants the suite itself."""
-        if not self.variants:
-            yield "", self
-        for name, variant in self.variants.items():
-            data = self.model_dump(exclude={"variants", "report", "claims"})
-            for table in ("train", "teacher", "evaluation"):
-                data[table] |= getattr(variant, table)
-            for axis in ("datasets", "pairs", "methods"):
-                data["axes"][axis] = getattr(variant, axis) or data["axes"][axis]
-            yield name, Suite.model_validate(data)
+        yield from ((name, self.variant(name)) for name in self.variants or [""])
+
+    def variant(self, name: str) -> "Suite":
+        """The suite that this variant makes; "" for the suite itself."""
+        if not name:
+            return self
+        variant = self.variants[name]
+        data = self.model_dump(exclude={"variants", "report", "claims"})
+        for table in ("train", "teacher", "evaluation"):
+            data[table] |= getattr(variant, table)
+        for axis in ("datasets", "pairs", "methods"):
+            data["axes"][axis] = getattr(variant, axis) or data["axes"][axis]
+        return Suite.model_validate(data)
 
     def method(self, spec: Spec) -> tuple[Spec, str]:
         """The spec with the suite's hyperparameters under its own, and the words for the board."""
@@ -195,8 +199,9 @@ def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
         suite = Suite.model_validate(data)
         for values in suite.by_student.values():  # also where no student of the axes is meant
             TrainingProtocol.model_validate({**suite.train.model_dump(), **values})
-        for name, varied in suite.varied():
+        for name in suite.variants or [""]:
             where = f"{origin}, variant {name!r}" if name else origin
+            varied = suite.variant(name)
             for pair in varied.axes.pairs:
                 varied.protocol(Pair.parse(pair).student)
     except ValidationError as error:

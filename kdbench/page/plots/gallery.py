@@ -68,8 +68,8 @@ def _students(board: Board) -> Iterator[Plot | None]:
 
 def pictures(board: Board) -> dict[str, bytes]:
     """SVG and PNG of each table's gains and costs, by file name."""
-    found = {}
-    for number, table in enumerate(board.tables, 1):
+    found: dict[str, bytes] = {}
+    for number, table in enumerate(() if board.spec.variants else board.tables, 1):
         made = (
             gains.plot(table, board.spec.baselines, f"gains-{number}"),
             costs.plot(table, board.spec, f"costs-{number}"),

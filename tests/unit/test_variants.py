@@ -1,0 +1,194 @@
+"""Variants of a suite: each is a suite of its own, what two ask is asked once, boards name them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdbench import plan
+from kdbench.errors import UsageError
+from kdbench.leaderboard import BoardSpec, Variation, build
+from kdbench.record import Environment
+from kdbench.registry import scan
+from kdbench.suite import Suite, load
+
+SUITE = """
+name = "mine"
+
+[axes]
+datasets = ["digits"]
+pairs = ["resnet8[width=0.5]:resnet8[width=0.25]"]
+methods = ["scratch", "kd"]
+seeds = 2
+
+[train]
+epochs = 4
+batch_size = 32
+learning_rate = 0.05
+first = 100
+rows = 64
+
+[teacher]
+rows = 64
+
+[scoring]
+baselines = ["scratch"]
+
+[variants.plain]
+about = "nothing else"
+
+[variants.long]
+train = {epochs = 8}
+methods = ["kd"]
+
+[variants.again]
+teacher = {}
+
+[variants.wide]
+teacher = {epochs = 2}
+pairs = ["resnet8:resnet8[width=0.25]"]
+evaluation = {probes = ["seen"]}
+
+[report]
+question = "Does it?"
+
+[[claims]]
+key = "longer"
+says = "Longer is better."
+source = "a paper"
+direction = "greater"
+effect = 0.01
+terms = [
+  {measure = "accuracy", variant = "long", method = "kd"},
+  {measure = "accuracy", variant = "plain", method = "kd", weight = -1.0},
+]
+"""
+HERE = Environment(
+    python="3", torch="2", timm="1", kdbench="0", device="cpu", device_name="x", capability="y",
+    threads=1, platform="z"
+)  # fmt: skip
+
+
+def loaded(tmp_path: Path, text: str = SUITE) -> Suite:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return load(str(path))
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    return loaded(tmp_path)
+
+
+def test_a_variant_is_the_suite_with_its_changes(suite: Suite) -> None:
+    found = dict(suite.varied())
+    assert list(found) == ["plain", "long", "again", "wide"]
+    assert (found["plain"].train.epochs, found["long"].train.epochs) == (4, 8)
+    assert found["long"].axes.methods == ("kd",)
+    assert found["long"].teacher == found["plain"].teacher
+    assert found["wide"].teacher.epochs == 2
+    assert found["wide"].evaluation.probes == ("seen",)
+
+
+def test_a_teacher_has_the_first_rows_unless_its_table_says_otherwise(suite: Suite) -> None:
+    assert (suite.train.first, suite.teacher.first) == (100, 0)
+
+
+def test_a_suite_without_variants_is_its_own(tmp_path: Path) -> None:
+    plain = loaded(tmp_path, SUITE.partition("[variants.plain]")[0])
+    assert [*plain.varied()] == [("", plain)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (("train = {epochs = 8}", "train = {epoch = 8}"), "unknown key 'train.epoch'"),
+        (("evaluation = {probes", "evaluation = {probe"), "unknown key 'evaluation.probe'"),
+        (('variant = "plain", method', 'variant = "plan", method'), "did you mean 'plain'?"),
+        (('variant = "long", method = "kd"', 'variant = "long", method = "scratch"'), "not ask"),
+        (('probes = ["seen"]', 'probes = ["all"]'), "evaluation.probes.0"),
+        (("terms = [", 'x = "accuracy"\nalong = [{method = "kd"}]\nterms = ['), "either terms, or"),
+    ],
+)
+def test_a_mistake_in_a_variant_or_a_claim_is_told(
+    wrong: tuple[str, str], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError) as error:
+        loaded(tmp_path, SUITE.replace(*wrong))
+    assert told in str(error.value)
+
+
+def test_a_mistake_names_its_variant(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="variant 'long'"):
+        loaded(tmp_path, SUITE.replace("train = {epochs = 8}", "train = {epoch = 8}"))
+
+
+def test_two_claims_of_one_key_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="two claims 'longer'"):
+        loaded(tmp_path, SUITE + SUITE[SUITE.index("[[claims]]") :])
+
+
+def test_a_selection_keeps_the_variants_that_have_what_is_chosen(suite: Suite) -> None:
+    some = suite.select(methods=["dkd"], pairs=["resnet8:resnet8[width=0.25]"])
+    assert {name: one.axes.methods for name, one in some.varied()} == dict.fromkeys(
+        suite.variants, ("dkd",)
+    )
+    other = suite.select(pairs=["resnet8[width=0.5]:resnet8[width=0.25]"])
+    assert list(other.variants) == ["plain", "long", "again"]
+    assert list(suite.select(variants=["wide"]).variants) == ["wide"]
+    with pytest.raises(UsageError, match="did you mean 'wide'"):
+        suite.select(variants=["wid"])
+    with pytest.raises(UsageError, match="no variant is left"):
+        suite.select(variants=["wide"], pairs=["resnet8:resnet8"])
+
+
+def test_baselines_stand_beside_a_variant_s_own_methods(suite: Suite) -> None:
+    assert dict(suite.beside().varied())["long"].axes.methods == ("kd", "scratch")
+
+
+def test_what_two_variants_ask_is_asked_once_and_both_have_the_table(suite: Suite) -> None:
+    made, keys = plan.make(suite, scan(), [], ""), plan.tables(suite, scan(), "")
+    assert [(c.variant, c.seed, len(c.trials)) for c in made.cohorts] == [
+        ("plain", 0, 2), ("plain", 1, 2), ("long", 0, 1), ("long", 1, 1), ("wide", 0, 2),
+        ("wide", 1, 2),
+    ]  # fmt: skip
+    assert keys["plain"] == keys["again"]
+    assert len({key for one in keys.values() for key in one.values()}) == 3
+    assert {trial.question.table for trial in made.trials} == {
+        key for one in keys.values() for key in one.values()
+    }
+
+
+def board(suite: Suite, *, without: str = "") -> Any:
+    made, keys = plan.make(suite, scan(), [], ""), plan.tables(suite, scan(), "")
+    records = [
+        trial.record("mine", "ok", HERE, quality={"accuracy": 0.5 + 0.1 * trial.question.seed})
+        for cohort in made.cohorts
+        for trial in cohort.trials
+        if cohort.variant != without
+    ]
+    variants = {
+        name: Variation(methods=one.axes.methods, tables=keys[name]) for name, one in suite.varied()
+    }
+    spec = BoardSpec(
+        suite="mine", baselines=("scratch",), datasets=("digits",), pairs=suite.pairs_asked,
+        methods=("scratch", "kd"), seeds=(0, 1), variants=variants, claims=suite.claims,
+    )  # fmt: skip
+    return build(records, spec)
+
+
+def test_a_board_has_a_table_a_variant_in_the_suite_s_order_and_misses_no_other_method(
+    suite: Suite,
+) -> None:
+    made = board(suite)
+    assert [table.variant for table in made.tables] == ["plain, again", "long", "wide"]
+    assert made.tables[1].heading.startswith("long: digits: resnet8[width=0.5] teaches")
+    assert [len(table.gaps) for table in made.tables] == [0, 0, 0]
+    assert made.absent == made.across == ()
+    assert made.csv().splitlines()[1].startswith('"plain, again",digits')
+    assert "gains-1" not in made.markdown()
+
+
+def test_a_variant_that_was_not_run_is_named(suite: Suite) -> None:
+    pair = "resnet8[width=0.5]:resnet8[width=0.25]"
+    assert board(suite, without="long").absent == (("digits", f"{pair} (long)"),)
