@@ -141,7 +141,7 @@ def _facts(registry: "Registry", entry: "Entry", spec: "Spec") -> dict[str, Any]
         out |= {"spec": str(found.spec), "hyperparameters": found.hyperparameters}
         out |= {"needs": found.needs, "stages": list(found.stages)}
     elif entry.kind == "transfer":
-        policy = registry.transfer(spec)
+        (policy,) = registry.transfers([spec])
         out |= {"spec": str(policy.spec), "hyperparameters": policy.options}
         out["facts"] = {"mixes": policy.mixes, "hides": policy.hides, "adds": policy.adds}
     elif entry.kind == "dataset":

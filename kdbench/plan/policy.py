@@ -78,7 +78,7 @@ def teacher_policy(text: str, registry: Registry) -> Policy:
 
 
 def _members(text: str, registry: Registry) -> tuple[TransferFacts, ...]:
-    return tuple(registry.transfer(one) for one in Spec.parse(text).members) if text else ()
+    return registry.transfers(Spec.parse(text).members) if text else ()
 
 
 def _text(written: Sequence[Spec]) -> str:

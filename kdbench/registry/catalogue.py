@@ -154,19 +154,19 @@ class Registry:
         self._data[spec, root] = DataFacts(**facts, source=entry.source, code=entry.code)
         return self._data[spec, root]
 
-    def transfer(self, spec: Spec) -> TransferFacts:
-        """What a plan must know of a transfer policy.
+    def transfers(self, specs: Sequence[Spec]) -> tuple[TransferFacts, ...]:
+        """What a plan must know of each transfer policy.
 
         Raises:
             UsageError, PluginError: As for methods.
         """
-        entry = self.entry("transfer", spec.name)
+        entries = [self.entry("transfer", spec.name) for spec in specs]
         with self._child as child:
-            facts = self._facts(entry, spec, child)
+            found = [self._facts(e, s, child) for e, s in zip(entries, specs, strict=True)]
         self._index.save()
-        about = {key: facts[key] for key in ("options", "mixes", "hides", "adds")}
-        return TransferFacts(
-            spec=_spec(facts["spec"]), **about, source=entry.source, code=entry.code
+        return tuple(
+            TransferFacts(**facts | {"spec": _spec(facts["spec"])}, source=e.source, code=e.code)
+            for facts, e in zip(found, entries, strict=True)
         )
 
     def _facts(self, entry: Entry, spec: Spec, child: Child) -> dict[str, Any]:

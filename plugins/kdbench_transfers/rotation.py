@@ -39,7 +39,7 @@ class Rotation(Transfer):
         # where each pixel comes from, in pixels from the centre
         y = torch.arange(height, device=angle.device)[:, None] - (height - 1) / 2
         x = torch.arange(width, device=angle.device) - (width - 1) / 2
-        sources = [(cos * x + sin * y) * 2 / width, (cos * y - sin * x) * 2 / height]
+        sources = [(cos * x - sin * y) * 2 / width, (sin * x + cos * y) * 2 / height]
         grid = torch.stack(sources, -1)
         turned = F.grid_sample(seen.images, grid, align_corners=False)
         return replace(seen, images=turned.clamp(0, 1))  # rounding alone leaves [0, 1]
