@@ -26,7 +26,13 @@ def modules(package: str) -> list[str]:
 
 EXAMPLES = [
     name
-    for package in ("kdbench", "kdbench_methods", "kdbench_datasets", "kdbench_models")
+    for package in (
+        "kdbench",
+        "kdbench_methods",
+        "kdbench_datasets",
+        "kdbench_models",
+        "kdbench_transfers",
+    )  # fmt: skip
     for name in modules(package)
 ]
 
