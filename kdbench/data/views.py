@@ -99,9 +99,14 @@ class Views:
         return torch.from_numpy(np.isin(rows.numpy(), self._rows))
 
     @property
+    def hidden(self) -> bool:
+        """Whether a policy hides all labels."""
+        return any(one.hides for one in self._policy.values())
+
+    @property
     def unlabelled(self) -> bool:
-        """Whether a policy leaves no row a label."""
-        return any(one.mixes or one.hides for one in self._policy.values())
+        """Whether a policy leaves no row of a batch its label."""
+        return self.hidden or any(one.mixes for one in self._policy.values())
 
     @property
     def plain_id(self) -> int:
@@ -129,11 +134,9 @@ class Views:
     def unchanged(
         self, rows: Int[Tensor, " batch"], images: Float[Tensor, "batch channels height width"]
     ) -> Seen:
-        """These rows by these images, before any policy."""
-        target = self.labels[rows]
-        labelled = torch.ones_like(target, dtype=torch.bool)
-        if self._own is not None:
-            labelled = rows < self._own
+        """These rows by these images, which no policy has changed."""
+        own = -1 if self.hidden else self._own
+        labelled = torch.ones_like(rows, dtype=torch.bool) if own is None else rows < own
         return Seen(images=images, labelled=labelled, index=rows.clone())
 
     def seen(self, rows: Int[Tensor, " batch"], epoch: int) -> Seen:

@@ -73,7 +73,7 @@ def pupil(
         teacher=(private or teacher).port(),
         num_classes=num_classes,
         num_train=len(views),
-        targets=views.labels[: len(views)],
+        targets=None if views.hidden else views.labels[: len(views)],
         class_tree=class_tree,
         build=peer,
         teacher_passes=partial(_passes, teacher, views, needs.maps),

@@ -1,5 +1,7 @@
 """Transfer policies: numbers by counter, what the host proves, plans, and cohorts under them."""
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
 from kdbench.api import Batch, Draw, Outputs, Seen, Transfer
+from kdbench.cli import main
 from kdbench.data import Split, Views, derive_seed, joined
 from kdbench.data.draws import Draws
 from kdbench.errors import ContractError, PluginError, UsageError
@@ -18,12 +21,13 @@ from kdbench.plan import Plan
 from kdbench.record import Spec
 from kdbench.registry import Registry, scan
 from kdbench.teacher.objective import CrossEntropy
-from kdbench.train import Asked, Step
+from kdbench.train import Asked, Step, make_batch
 from kdbench_transfers.cutmix import CutMix
 from kdbench_transfers.jitter import Jitter, turned
 from kdbench_transfers.mixup import MixUp
 from kdbench_transfers.noise import Noise
 from kdbench_transfers.rotation import Rotation
+from kdbench_transfers.unlabelled import Unlabelled
 from kdbench_transfers.vertical_flip import VerticalFlip
 
 Planned = Callable[..., Plan]
@@ -171,6 +175,16 @@ class Wrong(Transfer):
 def test_a_policy_that_goes_wrong_is_named(how: str, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         views(Wrong(how)).seen(ALL, 0)
+
+
+def test_hidden_labels_are_hidden_from_a_method_s_first_look_at_the_rows_too() -> None:
+    rows = torch.tensor([3, 1])
+    for policy, labelled in ((Unlabelled(), False), (MixUp(), True)):
+        shown = views(policy)
+        batch = make_batch(shown, rows, shown.plain(rows), 0.0)
+        assert batch.labelled.tolist() == [labelled] * 2
+        assert shown.hidden != labelled
+        assert shown.unlabelled
 
 
 # The policies that ship -------------------------------------------------------------------------
@@ -344,6 +358,19 @@ def test_what_is_no_policy_is_a_broken_plugin(tmp_path: Path) -> None:
     assert "expected two bools" in plugin.error
 
 
+def test_list_and_show_know_policies_and_their_sums(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "transfers", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["data"]
+    assert {"rotation", "mixup", "added"} <= {one["name"] for one in listed}
+    assert {one["kind"] for one in listed} == {"transfer"}
+    assert main(["show", "rotation[degrees=5]+mixup"]) == 0
+    said = capsys.readouterr().out
+    assert "transfer policy rotation[degrees=5.0]" in said
+    assert re.search(r"mixes +True", said)
+    assert main(["show", "mixupp"]) == 2
+    assert "did you mean 'mixup'?" in capsys.readouterr().err
+
+
 # Plans ------------------------------------------------------------------------------------------
 
 
@@ -447,6 +474,14 @@ def test_a_cohort_runs_under_every_policy(
         assert "leaves no row its label" in found["scratch"].failure.message
         assert found["kd"].losses["hard"] == 0
     assert found["kd"].losses["soft"] > 0
+
+
+def test_methods_that_look_up_labels_cannot_do_without_them(
+    kdbench_plan: Planned, kdbench_answer: Any
+) -> None:
+    made = kdbench_plan(methods=["kdpp", "crd"], train={"transfer": "unlabelled"})
+    found = kdbench_answer(*made.cohorts)
+    assert {name: one.status for name, one in found.items()} == {"kdpp": "ok", "crd": "failed"}
 
 
 def test_a_result_under_a_policy_does_not_depend_on_the_methods_beside_it(
