@@ -12,7 +12,7 @@ import pluggy
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from kdbench.api import DataSet, Method
+    from kdbench.api import DataSet, Method, Transfer
 
 hookspec = pluggy.HookspecMarker("kdbench")
 
@@ -25,6 +25,11 @@ def kdbench_models() -> "Iterator[tuple[str, Callable[..., nn.Module]]]":  # typ
 @hookspec
 def kdbench_datasets() -> "Iterator[tuple[str, DataSet]]":  # type: ignore[empty-body]  # a declaration
     """Data sets: a name and a frozen dataclass of facts with `prepare` and `load`."""
+
+
+@hookspec
+def kdbench_transfers() -> "Iterator[tuple[str, Transfer]]":  # type: ignore[empty-body]  # a declaration
+    """Transfer policies: a name and a frozen dataclass of options that says what students see."""
 
 
 @hookspec

@@ -9,13 +9,14 @@ from kdbench.api.outputs import Batch, Outputs
 from kdbench.api.paper import Paper
 from kdbench.api.setup import Hint, Port, Setup
 from kdbench.api.total import Sum
+from kdbench.api.transfer import Added, Draw, Seen, Transfer
 from kdbench.errors import ContractError, Unsupported
 from kdbench.record import TrainingProtocol
 
 __all__ = [
-    "Batch", "ContractError", "DataSet", "Family", "Hint", "Loop", "Losses", "Maps", "Method",
-    "Needs", "Outputs", "Paper", "Port", "Rows", "Setup", "Stage", "Sum",
-    "TrainingProtocol", "Unsupported", "hookimpl",
+    "Added", "Batch", "ContractError", "DataSet", "Draw", "Family", "Hint", "Loop", "Losses",
+    "Maps", "Method", "Needs", "Outputs", "Paper", "Port", "Rows", "Seen", "Setup", "Stage", "Sum",
+    "TrainingProtocol", "Transfer", "Unsupported", "hookimpl",
 ]  # fmt: skip
 
 hookimpl = pluggy.HookimplMarker("kdbench")

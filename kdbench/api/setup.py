@@ -74,7 +74,8 @@ class Setup:
         student, teacher: The two networks.
         num_classes: Number of classes.
         num_train: Rows of the transfer set that batches are drawn from; `Batch.index` is below it.
-        targets: Class of each of these rows, or None in a Setup built by hand.
+        targets: Class of each of these rows, 0 of those that joined without a label; None where all
+            labels are hidden, and in a Setup built by hand.
         class_tree: Coarse label of each class, or None.
         build: `build("student")` gives a further, freshly initialised network of that role.
         teacher_passes: `teacher_passes("transfer")` yields the teacher's (Outputs, Batch) on

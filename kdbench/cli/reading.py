@@ -12,17 +12,21 @@ from kdbench.cli.output import heading, json_out, say, table
 if TYPE_CHECKING:
     from kdbench.registry import Entry, Plugin
 
-_KINDS = {"methods": "method", "datasets": "dataset", "models": "model", "metrics": "metric"}
+_KINDS = {
+    "methods": "method", "transfers": "transfer", "datasets": "dataset", "models": "model",
+    "metrics": "metric",
+}  # fmt: skip
 _COLUMNS = {
     "method": ("name", "family", "year", "summary", "origin"),
+    "transfer": ("name", "summary", "origin"),
     "dataset": ("name", "summary", "origin"),
     "model": ("name", "summary", "origin"),
     "metric": ("name", "summary", "origin"),
     "suite": ("name", "summary"),
 }
 _TITLES = {
-    "method": "Methods", "dataset": "Data sets", "model": "Networks", "metric": "Metrics",
-    "suite": "Suites",
+    "method": "Methods", "transfer": "Transfer policies", "dataset": "Data sets",
+    "model": "Networks", "metric": "Metrics", "suite": "Suites",
 }  # fmt: skip
 
 
@@ -30,6 +34,7 @@ class What(StrEnum):
     """Kinds that can be listed."""
 
     METHODS = "methods"
+    TRANSFERS = "transfers"
     DATASETS = "datasets"
     MODELS = "models"
     METRICS = "metrics"
@@ -40,14 +45,15 @@ def list_(
     what: Annotated[
         What | None,
         typer.Argument(
-            metavar="KIND", help="One kind alone: methods, datasets, models, metrics or suites."
+            metavar="KIND",
+            help="One kind alone: methods, transfers, datasets, models, metrics or suites.",
         ),
     ] = None,
     as_json: AsJson = False,
     plugins_dir: PluginsDir = None,
     no_plugin: NoPlugin = None,
 ) -> None:
-    """List methods, data sets, networks, metrics of plugins and suites."""
+    """List methods, transfer policies, data sets, networks, metrics of plugins and suites."""
     groups: dict[str, list[dict[str, Any]]] = {}
     own: Sequence[str] = ()
     if what != "suites":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _WORDS = {
     "method": "method", "dataset": "data set", "model": "network", "metric": "metric",
-    "suite": "suite",
+    "transfer": "transfer policy", "suite": "suite",
 }  # fmt: skip
 
 
@@ -25,8 +25,8 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A method, data set, network, metric or suite, with options in brackets; or a "
-            "plugin file."
+            help="A method, transfer policy, data set, network, metric or suite, with options in "
+            "brackets; or a plugin file."
         ),
     ],
     as_json: AsJson = False,
@@ -111,14 +111,14 @@ def _missing(registry: "Registry", name: str) -> None:
     from kdbench.errors import UsageError
     from kdbench.registry import Kind
 
-    kinds: tuple[Kind, ...] = ("method", "dataset", "model", "metric")
+    kinds: tuple[Kind, ...] = ("method", "transfer", "dataset", "model", "metric")
     for kind in kinds:
         # unknown as this kind; a broken plugin's error goes on to the user
         with suppress(UsageError):
             registry.entry(kind, name)
     known = [*(entry.name for entry in registry.entries), *suite.names(), *registry.timm_names()]
     close = difflib.get_close_matches(name, known, 1)
-    none = "no method, data set, network, metric or suite has it"
+    none = "no method, transfer policy, data set, network, metric or suite has it"
     hint = f"did you mean {close[0]!r}?" if close else none
     raise UsageError(f"unknown name {name!r}", hint, "see kdbench list")
 
@@ -140,6 +140,10 @@ def _facts(registry: "Registry", entry: "Entry", spec: "Spec") -> dict[str, Any]
         out |= {"paper": dict(entry.paper), "extra": entry.extra, "passes": found.passes}
         out |= {"spec": str(found.spec), "hyperparameters": found.hyperparameters}
         out |= {"needs": found.needs, "stages": list(found.stages)}
+    elif entry.kind == "transfer":
+        (policy,) = registry.transfers([spec])
+        out |= {"spec": str(policy.spec), "hyperparameters": policy.options}
+        out["facts"] = {"mixes": policy.mixes, "hides": policy.hides, "adds": policy.adds}
     elif entry.kind == "dataset":
         try:
             known = vars(registry.dataset(spec, str(data_dir())))

@@ -11,7 +11,7 @@ from kdbench.api import Maps, Method
 from kdbench.cohort.outcome import environment
 from kdbench.cohort.probes import Probes
 from kdbench.cohort.workbench import Workbench
-from kdbench.data import Split, Views, derive_seed, transfer_rows
+from kdbench.data import Split, Views, derive_seed, joined, transfer_rows, transfers
 from kdbench.measure import (
     Sweep,
     deployed_speed,
@@ -55,10 +55,17 @@ class Rig:
         seed = derive_seed(cohort.seed, "views")
         if protocol.compile == "on":
             set_compiler(bench.cache, bench.device)
-        view = partial(Views, splits.train, device=self.device, seed=seed)
+        view = partial(Views, device=self.device, seed=seed)
         self.transfer = splits.train.head(min(len(stream), TRANSFER_ROWS))
-        self.views = view(stream, shift=protocol.shift, flip=protocol.flip)
-        self.quiz = view(quiz, shift=0, flip=False) if len(quiz) else None
+        rows, own = splits.train, None
+        if more := bench.added(cohort):
+            rows, own = joined(splits.train, len(stream), more), len(stream)
+            stream = range(len(rows))
+        self.views = view(
+            rows, stream, shift=protocol.shift, flip=protocol.flip,
+            policy=transfers(cohort.policy), own=own,
+        )  # fmt: skip
+        self.quiz = view(splits.train, quiz, shift=0, flip=False) if len(quiz) else None
         self.total = protocol.total_steps(len(self.views))
         self.tested = self.split(cohort.evaluation.split)
         self.probes = Probes(self)

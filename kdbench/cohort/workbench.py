@@ -10,11 +10,11 @@ import torch
 
 from kdbench.api import DataSet, Method
 from kdbench.cohort.outcome import environment
-from kdbench.data import Splits, open_splits
+from kdbench.data import Split, Splits, open_split, open_splits
 from kdbench.measure import Sweep
 from kdbench.plan import Cohort, TeacherJob, Trial
 from kdbench.record import Store
-from kdbench.registry import Source, build, load
+from kdbench.registry import DataFacts, Source, build, load
 from kdbench.teacher import ensure
 from kdbench.train import Clock, assemble
 
@@ -69,7 +69,9 @@ class Workbench:
     quiet: Callable[[], AbstractContextManager[None]] = nullcontext
     late: Callable[[float], bool] = lambda seconds: False
     note: Callable[[str], None] = lambda text: None
-    splits: Recent[tuple[str, int, int | None], Splits] = field(default_factory=lambda: Recent(4))
+    splits: Recent[tuple[str, int, int | None, int], Splits] = field(
+        default_factory=lambda: Recent(4)
+    )
     sweeps: Recent[tuple[str, str, str], Sweep] = field(default_factory=lambda: Recent(8))
 
     def data(self, job: TeacherJob | Cohort, root: str) -> Splits:
@@ -77,18 +79,24 @@ class Workbench:
         facts = job.dataset
 
         def opened() -> Splits:
-            dataset = build(load(facts.source)["dataset", facts.spec.name], facts.spec)
-            assert isinstance(dataset, DataSet)
             return open_splits(
-                dataset,
+                _built(facts),
                 facts.name,
                 root=root,
                 cache=self.cache,
                 validation_rows=job.validation_rows,
                 rows=job.rows,
+                first=job.first,
             )
 
-        return self.splits.get((facts.name, job.validation_rows, job.rows), opened)
+        return self.splits.get((facts.name, job.validation_rows, job.rows, job.first), opened)
+
+    def added(self, cohort: Cohort) -> list[Split]:
+        """The rows of other data sets that join the cohort's."""
+        return [
+            open_split(_built(facts), facts.name, cohort.root, self.cache, "train", range(rows))
+            for facts, rows in cohort.policy.added
+        ]
 
     def train_teacher(self, job: TeacherJob, root: str) -> None:
         """Make sure that a teacher is in the cache.
@@ -102,6 +110,12 @@ class Workbench:
             job, splits, self.cache, self.device, self.watch,
             late=self.late, note=self.note, group=group,
         )  # fmt: skip
+
+
+def _built(facts: DataFacts) -> DataSet:
+    dataset = build(load(facts.source)["dataset", facts.spec.name], facts.spec)
+    assert isinstance(dataset, DataSet)
+    return dataset
 
 
 def method(trial: Trial) -> Method:

@@ -111,8 +111,9 @@ class Splits:
     Attributes:
         dataset, name, root, cache: As for `open_split`.
         validation_rows: Rows cut from the end of the training split.
-        rows: The first so many rows are all that is asked of `train`; None for all but the
+        rows: So many rows from `first` on are all that is asked of `train`; None for all but the
             validation rows.
+        first: Number of the first row of `train`.
     """
 
     dataset: DataSet
@@ -121,10 +122,11 @@ class Splits:
     cache: Path
     validation_rows: int = 0
     rows: int | None = None
+    first: int = 0
 
     def __post_init__(self) -> None:
         kept = self.dataset.sizes["train"] - self.validation_rows
-        if not 0 < self.num_train <= kept:
+        if not 0 < self.num_train <= kept - self.first:
             raise UsageError(
                 f"{self.num_train} training rows and {self.validation_rows} validation rows "
                 "are asked for",
@@ -137,14 +139,13 @@ class Splits:
         """Rows of `train`; opens nothing."""
         if self.rows is not None:
             return self.rows
-        return self.dataset.sizes["train"] - self.validation_rows
+        return self.dataset.sizes["train"] - self.validation_rows - self.first
 
     @cached_property
     def train(self) -> Split:
         """Rows that teachers and students learn from; a transfer set is a prefix of it."""
-        return open_split(
-            self.dataset, self.name, self.root, self.cache, "train", range(self.num_train)
-        )
+        span = range(self.first, self.first + self.num_train)
+        return open_split(self.dataset, self.name, self.root, self.cache, "train", span)
 
     @cached_property
     def validation(self) -> Split | None:
@@ -169,13 +170,14 @@ def open_splits(
     cache: Path,
     validation_rows: int,
     rows: int | None = None,
+    first: int = 0,
 ) -> Splits:
-    """The three splits, nothing opened yet; `rows` limits `train` to its first so many rows.
+    """The three splits, nothing opened yet; `train` is limited to so many `rows` from `first` on.
 
     Raises:
         UsageError: More rows are asked for than the data set declares.
     """
-    return Splits(dataset, name, root, cache, validation_rows, rows)
+    return Splits(dataset, name, root, cache, validation_rows, rows, first)
 
 
 def transfer_rows(n_train: int, protocol_rows: int | None, quiz: float) -> tuple[range, range]:

@@ -6,7 +6,7 @@ so every device sees the same views and a teacher's answer to one can be kept. A
 what torchvision's pad, crop and hflip give on uint8.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -15,7 +15,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kdbench.api import Seen, Transfer
 from kdbench.data.decoded import require_memory
+from kdbench.data.draws import Draws
+from kdbench.data.policy import shown
 from kdbench.data.seed import derive_seed
 from kdbench.data.split import Split
 
@@ -43,6 +46,8 @@ class Views:
         flip: Mirror with probability 1/2.
         device: Of the pixels and of all tensors given back.
         seed: Of the trial; order and views derive from it by name.
+        policy: Transfer policies by name, in the order in which each sees what the last one made.
+        own: Rows of the split from this number on have no label; None where all have one.
 
     Attributes:
         labels: Class of each row of the split, by its number.
@@ -58,10 +63,14 @@ class Views:
         flip: bool,
         device: torch.device | str,
         seed: int,
+        policy: Mapping[str, Transfer] | None = None,
+        own: int | None = None,
     ) -> None:
         numbers = range(len(split))[rows] if isinstance(rows, slice) else rows
         self._rows = np.asarray(numbers, np.int64)
         self.device, self.seed, self.shift, self.flip = torch.device(device), seed, shift, flip
+        self._policy, self._own = dict(policy or {}), own
+        self._tables: tuple[int, dict[tuple[int, str, int], Tensor]] = (-1, {})
         self._sides = 2 * shift + 1
         self.per_row = self._sides**2 * (1 + flip)
         _, self._channels, self._height, self._width = split.images.shape
@@ -90,6 +99,16 @@ class Views:
         return torch.from_numpy(np.isin(rows.numpy(), self._rows))
 
     @property
+    def hidden(self) -> bool:
+        """Whether a policy hides all labels."""
+        return any(one.hides for one in self._policy.values())
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether a policy leaves no row of a batch its label."""
+        return self.hidden or any(one.mixes for one in self._policy.values())
+
+    @property
     def plain_id(self) -> int:
         """Id of the view that is the image itself."""
         return self._id(self.shift, self.shift, 0)
@@ -111,6 +130,26 @@ class Views:
     ) -> Float[Tensor, "batch channels height width"]:
         """These rows' views in this epoch, channels_last; exactly `uint8.float() / 255`."""
         return self._gather(self._drawn(epoch).starts.index_select(0, rows))
+
+    def unchanged(
+        self, rows: Int[Tensor, " batch"], images: Float[Tensor, "batch channels height width"]
+    ) -> Seen:
+        """These rows by these images, which no policy has changed."""
+        own = -1 if self.hidden else self._own
+        labelled = torch.ones_like(rows, dtype=torch.bool) if own is None else rows < own
+        return Seen(images=images, labelled=labelled, index=rows.clone())
+
+    def seen(self, rows: Int[Tensor, " batch"], epoch: int) -> Seen:
+        """These rows in this epoch as the policies show them."""
+        found = self.unchanged(rows, self.batch(rows, epoch))
+        if self._tables[0] != epoch:
+            self._tables = epoch, {}
+        shape = self._channels, self._height, self._width
+        for name, one in self._policy.items():
+            seed = derive_seed(self.seed, "transfer", name)
+            draws = Draws(seed, epoch, rows, len(self._base), shape, self._tables[1])
+            found = shown(name, one, found, draws)
+        return found
 
     def at(
         self, rows: Int[Tensor, " batch"], ids: Int[Tensor, " batch"]

@@ -1,7 +1,9 @@
 """Suite x registry x records -> cohorts, their teachers, the state of every trial. No torch."""
 
-from kdbench.plan.crossing import dataset_spec, make, tables
+from kdbench.plan.crossing import make, tables
+from kdbench.plan.datasets import dataset_spec
 from kdbench.plan.nodes import Cohort, State, TeacherJob, Trial
+from kdbench.plan.policy import Policy
 from kdbench.plan.sharing import shared
 from kdbench.plan.teachers import pair_name
 from kdbench.plan.whole import Plan
@@ -9,6 +11,7 @@ from kdbench.plan.whole import Plan
 __all__ = [
     "Cohort",
     "Plan",
+    "Policy",
     "State",
     "TeacherJob",
     "Trial",

@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from kdbench.errors import NothingSelected, UsageError
+from kdbench.plan.datasets import dataset_spec
 from kdbench.plan.nodes import Cohort, State, TeacherJob, Trial
+from kdbench.plan.policy import policy
 from kdbench.plan.start import check_start
 from kdbench.plan.teachers import control, given, named, named_recipe, network, teachers
 from kdbench.plan.teachers import protocol as protocol_of
@@ -113,21 +114,6 @@ def _kinds(
     return kinds
 
 
-def dataset_spec(text: str, registry: Registry) -> Spec:
-    """The data set that `text` writes; `parquet:FOLDER` is short for `parquet[path=FOLDER]`.
-
-    The short form is there for every data set with an option `path`; it makes the path absolute,
-    because workers need not start where the user is.
-    """
-    spec = Spec.parse(text)
-    head, colon, rest = spec.name.partition(":")
-    entry = next((e for e in registry.entries if (e.kind, e.name) == ("dataset", head)), None)
-    if not colon or entry is None or "path" not in entry.fields:
-        return spec
-    options = {**dict(spec.options), "path": str(Path(rest).expanduser().absolute())}
-    return Spec(head, tuple(sorted(options.items())))
-
-
 @dataclass(frozen=True, slots=True)
 class _Asker:
     """What every question of a suite shares."""
@@ -155,6 +141,8 @@ class _Asker:
         suite, protocol = self.suite, self.suite.protocol(pair.student)
         _check(dataset, protocol, suite)
         check_start(protocol, pair)
+        transfer = policy(protocol.transfer, self.registry, dataset, root)
+        protocol = protocol.model_copy(update={"transfer": transfer.text})
         jobs = teachers(suite, self.registry, dataset, pair.teacher, seed)
         other = control(suite, self.registry, dataset, pair.teacher, seed)
         source, student_code = network(self.registry, pair.student)
@@ -169,7 +157,7 @@ class _Asker:
             "evaluation": suite.evaluation,
             "seed": seed,
         }
-        code = [student_code, *_codes(jobs), dataset.code, str(PROTOCOL_VERSION)]
+        code = [student_code, *_codes(jobs), dataset.code, str(PROTOCOL_VERSION), *transfer.codes]
         for quiz, chosen in kinds.items():
             trials: dict[str, Trial] = {}
             for one in chosen:  # two ways to write one question are one trial: the first one's
@@ -181,7 +169,7 @@ class _Asker:
                 seed=seed, trials=tuple(trials.values()),
                 yardstick=self.trial(baselines[0], quiz, common, code) if baselines else None,
                 step_seconds=suite.limits.step_seconds,
-                answers_gb=suite.limits.answers_gb, control=other,
+                answers_gb=suite.limits.answers_gb, control=other, policy=transfer,
             )  # fmt: skip
 
     def trial(
@@ -204,7 +192,10 @@ def _codes(jobs: Sequence[TeacherJob]) -> list[str]:
     """Code of all networks and methods that the teachers stand on."""
     line = [one for job in jobs for one in job.lineage]
     return [
-        code for job in line for code in (job.code, job.method.code if job.method else "") if code
+        code
+        for job in line
+        for code in (job.code, job.method.code if job.method else "", *job.policy.codes)
+        if code
     ]
 
 
@@ -219,12 +210,20 @@ def _state(known: Sequence[Record], code: str) -> State:
 
 def _check(dataset: DataFacts, protocol: TrainingProtocol, suite: Suite) -> None:
     """Refuse rows and views that the data set does not have."""
-    have = dataset.sizes["train"] - suite.evaluation.validation_rows
+    whole = dataset.sizes["train"] - suite.evaluation.validation_rows
     for who, asked in (("train", protocol), ("teacher", suite.teacher)):
+        have = whole - asked.first
+        if have < 1:
+            raise UsageError(
+                f"[{who}] first = {asked.first} is too many",
+                f"{dataset.name} has {whole} training rows here",
+                "lower it",
+            )
         if (asked.rows or 1) > have:
             raise UsageError(
                 f"[{who}] rows = {asked.rows} is too many",
-                f"{dataset.name} has {have} training rows here",
+                f"{dataset.name} has {have} training rows here"
+                + f" from row {asked.first} on" * bool(asked.first),
                 "lower it",
             )
         if not asked.steps_per_epoch(asked.rows or have):

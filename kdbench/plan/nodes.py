@@ -4,6 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from kdbench.plan.policy import NO_POLICY, Policy
 from kdbench.record import (
     PROTOCOL_VERSION,
     Environment,
@@ -36,6 +37,7 @@ class TeacherJob:
         protocol: How it is trained, its seed resolved; None where weights were given.
         method: By which it learns, from `teachers` if it has any; None for cross-entropy.
         teachers: Its own, members of one ensemble.
+        policy: What its rows go through, all of it leaving labels.
     """
 
     dataset: DataFacts
@@ -47,6 +49,7 @@ class TeacherJob:
     given: Spec | None = None
     method: MethodFacts | None = None
     teachers: tuple["TeacherJob", ...] = ()
+    policy: Policy = NO_POLICY
 
     @property
     def lineage(self) -> tuple["TeacherJob", ...]:
@@ -60,8 +63,13 @@ class TeacherJob:
 
     @property
     def rows(self) -> int | None:
-        """The first so many training rows are learnt from; None for all."""
+        """So many training rows, from `first` on, are learnt from; None for all."""
         return self.protocol.rows if self.protocol else None
+
+    @property
+    def first(self) -> int:
+        """Number of the first training row that is learnt from."""
+        return self.protocol.first if self.protocol else 0
 
     @property
     def key(self) -> str:
@@ -83,6 +91,8 @@ class TeacherJob:
         if self.method:
             method = [str(self.method.spec), self.method.hyperparameters, self.method.code]
             whole += [method, [job.key for job in self.teachers]]
+        if self.policy.members:
+            whole.append(list(self.policy.codes))
         return fingerprint(whole)
 
 
@@ -140,6 +150,7 @@ class Cohort:
         answers_gb: Bound of a teacher's kept answers, in 10^9 bytes.
         control: An independent teacher like its own, where students are compared with one too.
         quiz: Share of the transfer set that the stream leaves out.
+        policy: What the stream's rows go through.
         variant: Of the suite; the first that asks its trials.
     """
 
@@ -158,6 +169,7 @@ class Cohort:
     step_seconds: float
     answers_gb: float = 0.0
     control: tuple[TeacherJob, ...] = ()
+    policy: Policy = NO_POLICY
     variant: str = ""
 
     @property
@@ -165,9 +177,11 @@ class Cohort:
         """Whether the shared teacher's answers are kept, or given at every step.
 
         Maps are too large to keep, and one pass serves all methods: where any of them asks for
-        more than logits and pooled features, the teacher is asked at every step. No bit of a result
-        depends on it.
+        more than logits and pooled features, the teacher is asked at every step. So it is under a
+        transfer policy, which never shows the same image twice. No bit of a result depends on it.
         """
+        if self.policy.members:
+            return "live"
         asks = [trial.method.needs for trial in self.trials]
         shared = [one for one in asks if one["teacher"] == "shared"]
         more = [
@@ -188,15 +202,20 @@ class Cohort:
 
     @property
     def rows(self) -> int | None:
-        """The first so many training rows are the transfer set; None for all."""
+        """So many training rows, from `first` on, are the transfer set; None for all."""
         return self.protocol.rows
 
     @property
+    def first(self) -> int:
+        """Number of the first training row of the transfer set."""
+        return self.protocol.first
+
+    @property
     def stream_rows(self) -> int:
-        """Rows of the transfer set that batches are drawn from."""
-        whole = self.dataset.sizes["train"] - self.evaluation.validation_rows
+        """Rows that batches are drawn from: of the transfer set, and those that join it."""
+        whole = self.dataset.sizes["train"] - self.evaluation.validation_rows - self.first
         transfer = self.protocol.rows or whole
-        return transfer - round(self.quiz * transfer)
+        return transfer - round(self.quiz * transfer) + self.policy.rows
 
     @property
     def validation_rows(self) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kdbench.errors import UsageError
 from kdbench.plan.nodes import TeacherJob
+from kdbench.plan.policy import teacher_policy
 from kdbench.record import Pair, Recipe, Spec, TeacherProtocol
 from kdbench.registry import DataFacts, MethodFacts, Registry, Source
 from kdbench.suite import Suite
@@ -40,11 +41,12 @@ def teachers(
         above = teachers(converged, registry, dataset, recipe.teacher, seed, further)
     first = further + (seed if suite.teacher.seed == "trial" else int(suite.teacher.seed))
     asked = protocol(suite, registry, recipe)
+    policy = teacher_policy(asked.transfer, registry)
     jobs = []
     for member in range(recipe.size):
         seeded = asked.model_copy(update={"seed": first * recipe.size + member})
         jobs.append(
-            TeacherJob(dataset, own, seeded, held, source, code, method=method, teachers=above)
+            TeacherJob(dataset, own, seeded, held, source, code, None, method, above, policy)
         )
     return tuple(jobs)
 
@@ -71,7 +73,11 @@ def control(
 
 
 def protocol(suite: Suite, registry: Registry, recipe: Recipe) -> TeacherProtocol:
-    """How the recipe's links are trained; names methods, whole, only where they are used."""
+    """How the recipe's links are trained; names methods, whole, only where they are used.
+
+    Raises:
+        UsageError: Its transfer policy leaves no labels.
+    """
     first = recipe.chain[0]
     used = {
         "method": _method(suite, registry, recipe) if recipe.teacher else None,
@@ -81,6 +87,7 @@ def protocol(suite: Suite, registry: Registry, recipe: Recipe) -> TeacherProtoco
         key: str(Spec.of(by.spec.name, by.hyperparameters)) if by else ""
         for key, by in used.items()
     }
+    said["transfer"] = teacher_policy(suite.teacher.transfer, registry).text
     return suite.teacher.model_copy(update=said)
 
 

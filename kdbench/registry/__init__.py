@@ -12,7 +12,16 @@ Only `load` and `build` are for workers: they import the plugin where they are c
 from typing import TYPE_CHECKING, Any
 
 from kdbench.registry.catalogue import Registry
-from kdbench.registry.entry import DataFacts, Entry, FieldInfo, Kind, MethodFacts, Plugin, Source
+from kdbench.registry.entry import (
+    DataFacts,
+    Entry,
+    FieldInfo,
+    Kind,
+    MethodFacts,
+    Plugin,
+    Source,
+    TransferFacts,
+)
 from kdbench.registry.places import cache_dir, data_dir
 from kdbench.registry.scanning import scan
 
@@ -28,6 +37,7 @@ __all__ = [
     "Plugin",
     "Registry",
     "Source",
+    "TransferFacts",
     "build",
     "cache_dir",
     "data_dir",

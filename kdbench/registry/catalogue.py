@@ -8,15 +8,21 @@ from typing import Any
 
 from kdbench.errors import PluginError, UsageError
 from kdbench.record import Spec, fingerprint
-from kdbench.registry.entry import DataFacts, Entry, Kind, MethodFacts, Plugin
+from kdbench.registry.entry import DataFacts, Entry, Kind, MethodFacts, Plugin, TransferFacts
 from kdbench.registry.index import Index, version
 from kdbench.registry.process import Child, Died, Raised, patience
 from kdbench.registry.summing import summed
 
 __all__ = ["Registry", "fact_key", "names_of", "timm_names"]
 
-_PLURAL = {"method": "methods", "dataset": "datasets", "model": "models", "metric": "metrics"}
-_WORDS = {"method": "method", "dataset": "data set", "model": "network", "metric": "metric"}
+_PLURAL = {
+    "method": "methods", "dataset": "datasets", "model": "models", "metric": "metrics",
+    "transfer": "transfers",
+}  # fmt: skip
+_WORDS = {
+    "method": "method", "dataset": "data set", "model": "network", "metric": "metric",
+    "transfer": "transfer policy",
+}  # fmt: skip
 _MEND = "mend the plugin, or select without it; see kdbench plugins"
 _ELSEWHERE = ("hf-hub:", "hf_hub:", "local-dir:")
 
@@ -74,7 +80,8 @@ class Registry:
     def _unknown(kind: Kind, name: str, known: Sequence[str]) -> UsageError:
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        count = f"{len(known)} {_WORDS[kind]}{'' if len(known) == 1 else 's'} available"
+        plural = f"{_WORDS[kind]}s".replace("ys", "ies")
+        count = f"{len(known)} {_WORDS[kind] if len(known) == 1 else plural} available"
         return UsageError(
             f"unknown {_WORDS[kind]} {name!r}", hint + count, f"see kdbench list {_PLURAL[kind]}"
         )
@@ -147,6 +154,21 @@ class Registry:
         self._data[spec, root] = DataFacts(**facts, source=entry.source, code=entry.code)
         return self._data[spec, root]
 
+    def transfers(self, specs: Sequence[Spec]) -> tuple[TransferFacts, ...]:
+        """What a plan must know of each transfer policy.
+
+        Raises:
+            UsageError, PluginError: As for methods.
+        """
+        entries = [self.entry("transfer", spec.name) for spec in specs]
+        with self._child as child:
+            found = [self._facts(e, s, child) for e, s in zip(entries, specs, strict=True)]
+        self._index.save()
+        return tuple(
+            TransferFacts(**facts | {"spec": _spec(facts["spec"])}, source=e.source, code=e.code)
+            for facts, e in zip(found, entries, strict=True)
+        )
+
     def _facts(self, entry: Entry, spec: Spec, child: Child) -> dict[str, Any]:
         """The facts from the index, or from the child."""
         section = self._index.section("facts")
@@ -157,7 +179,7 @@ class Registry:
         written = {"name": spec.name, "options": options}
         asked = {"do": "facts", "kind": entry.kind, "source": vars(entry.source), "spec": written}
         # a data set may have to read all of a user's files: that takes the time it takes
-        seconds = patience() if entry.kind == "method" else None
+        seconds = None if entry.kind == "dataset" else patience()
         try:
             facts: dict[str, Any] = child.ask(asked, seconds)
         except (Raised, Died) as error:

@@ -17,7 +17,7 @@ from typing import Any
 from kdbench.errors import DataError, KDBenchError, PluginError
 from kdbench.record import Spec
 from kdbench.registry.entry import Source
-from kdbench.registry.facts import data_facts, describe, method_facts
+from kdbench.registry.facts import data_facts, describe, method_facts, transfer_facts
 from kdbench.registry.loading import load
 
 __all__ = ["answer_all", "main", "spec_of"]
@@ -95,8 +95,8 @@ def _load(question: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for (kind, name), plugged in load(Source(**question["source"])).items():
         facts: dict[str, Any] = {}
-        if kind == "method":
-            facts = method_facts(plugged, Spec(name))
+        if kind in _PURE:
+            facts = _PURE[kind](plugged, Spec(name))
         elif kind == "dataset":
             with suppress(DataError):  # a user's own data need a folder first
                 facts = data_facts(plugged, Spec(name))
@@ -115,7 +115,7 @@ def _facts(question: dict[str, Any]) -> dict[str, Any]:
             "it does at other times",
             "make it constant",
         )
-    return method_facts(plugged, spec) if kind == "method" else data_facts(plugged, spec)
+    return _PURE.get(kind, data_facts)(plugged, spec)
 
 
 def _timm(question: dict[str, Any]) -> list[str]:
@@ -127,6 +127,8 @@ def spec_of(value: dict[str, Any]) -> Spec:
     return Spec.of(value["name"], value["options"])
 
 
+_PURE = {"method": method_facts, "transfer": transfer_facts}
+"""Facts that follow from the options alone, by kind."""
 _ASK = {"load": _load, "facts": _facts, "timm": _timm}
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ from typing import Any, Literal, TypeAlias
 
 from kdbench.record import Spec
 
-__all__ = ["DataFacts", "Entry", "FieldInfo", "Kind", "MethodFacts", "Plugin", "Source"]
+__all__ = [
+    "DataFacts", "Entry", "FieldInfo", "Kind", "MethodFacts", "Plugin", "Source", "TransferFacts",
+]  # fmt: skip
 
-Kind: TypeAlias = Literal["method", "dataset", "model", "metric"]
+Kind: TypeAlias = Literal["method", "dataset", "model", "metric", "transfer"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class FieldInfo:
 
 @dataclass(frozen=True)
 class Entry:
-    """One method, data set, network or metric that a plugin yields.
+    """One method, data set, network, metric or transfer policy that a plugin yields.
 
     Attributes:
         summary: First line of the docstring of the class, or else of the module.
@@ -155,5 +157,27 @@ class DataFacts:
     has_tree: bool
     licence: str
     origin: str
+    source: Source
+    code: str
+
+
+@dataclass(frozen=True)
+class TransferFacts:
+    """What a plan must know of a transfer policy with these options.
+
+    Attributes:
+        spec: Canonical: only the options that are not at their defaults; may hold a path.
+        options: All of them, as JSON.
+        mixes, hides: As in `kdbench.api.Transfer`.
+        adds: Fields of `kdbench.api.Added`, or None.
+        source: The plugin that yields it.
+        code: Fingerprint of the code.
+    """
+
+    spec: Spec
+    options: Mapping[str, Any]
+    mixes: bool
+    hides: bool
+    adds: Mapping[str, Any] | None
     source: Source
     code: str

@@ -15,7 +15,7 @@ from kdbench.errors import PluginError
 from kdbench.record import Spec
 from kdbench.registry.loading import build, options
 
-__all__ = ["canonical_spec", "data_facts", "describe", "method_facts"]
+__all__ = ["canonical_spec", "data_facts", "describe", "method_facts", "transfer_facts"]
 
 _RUNGS = ("stages", "init", "step", "optimizer", "deploy")
 _LONG_HASH = re.compile(r"([0-9a-f]{16})[0-9a-f]{48}")
@@ -194,4 +194,29 @@ def data_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - a 
         "licence": str(built.licence),
         "origin": str(built.source),
         "cacheable": not identity,
+    }
+
+
+def transfer_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - a Transfer
+    """The fields of `TransferFacts`, but for source and code.
+
+    Raises:
+        UsageError: An option is not possible.
+        PluginError: What it says of itself is not what it should be.
+    """
+    api = importlib.import_module("kdbench.api")
+    built = build(plugged, spec)
+    adds, switches = built.adds(), (built.mixes, built.hides)
+    if not (adds is None or isinstance(adds, api.Added)) or set(map(type, switches)) != {bool}:
+        raise PluginError(
+            f"transfer policy {spec} has mixes, hides {switches!r} and adds {adds!r}",
+            "expected two bools, and an Added or None",
+            "correct mixes, hides or adds()",
+        )
+    return {
+        "spec": canonical_spec(spec.name, plugged, built),
+        "options": {key: plain(getattr(built, key)) for key in options(built)},
+        "mixes": built.mixes,
+        "hides": built.hides,
+        "adds": plain(adds),
     }

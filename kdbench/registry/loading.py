@@ -25,7 +25,7 @@ from kdbench.registry.syntax import reach
 __all__ = ["build", "load", "options"]
 
 # in run order
-_HOOKS = {f"kdbench_{kind}s": kind for kind in ("model", "dataset", "method", "metric")}
+_HOOKS = {f"kdbench_{kind}s": kind for kind in ("model", "dataset", "transfer", "method", "metric")}
 _NAMES = {"model": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SCALARS = (bool, int, float, str)
@@ -163,7 +163,7 @@ def _check(kind: str, name: str, plugged: object, where: str) -> None:
         _check_metric(name, plugged, where)
         return
     api = importlib.import_module("kdbench.api")
-    expected = api.Method if kind == "method" else api.DataSet
+    expected = {"method": api.Method, "dataset": api.DataSet, "transfer": api.Transfer}[kind]
     if not isinstance(plugged, expected):
         made, hint = f"a {type(plugged).__name__}", f"derive its class from {expected.__name__}"
         if isinstance(plugged, type):

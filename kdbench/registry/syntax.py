@@ -19,7 +19,7 @@ Memo: TypeAlias = MutableMapping[str, Any]
 
 _FUNCTIONAL = "kdbench.functional"
 _HOST = Path(__file__).parents[1]
-_HOOKS = {f"kdbench_{kind}s": kind for kind in ("model", "dataset", "method", "metric")}
+_HOOKS = {f"kdbench_{kind}s": kind for kind in ("model", "dataset", "transfer", "method", "metric")}
 
 
 @dataclass(frozen=True, slots=True)

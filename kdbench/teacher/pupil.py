@@ -8,7 +8,7 @@ from torch import nn
 
 from kdbench.api import Batch, Maps, Method, Outputs, Setup
 from kdbench.data import Views
-from kdbench.errors import ContractError
+from kdbench.errors import ContractError, Unsupported
 from kdbench.models import Network, align
 from kdbench.record import TrainingProtocol
 from kdbench.teacher.frozen import Teacher
@@ -48,6 +48,12 @@ def pupil(
         Unsupported: The method cannot do this pair.
     """
     needs, private = method.needs(), None
+    if needs.teacher == "none" and views.unlabelled:
+        raise Unsupported(
+            "there is nothing to learn from",
+            "the method asks no teacher, and the transfer policy leaves no row its label",
+            "leave the method out, or another policy",
+        )
     if teacher is not None:
         for stage in method.stages():
             teacher.place(stage.anchor)  # where it is missing, that is known before step 0
@@ -68,7 +74,7 @@ def pupil(
         teacher=(private or teacher or student).port(),
         num_classes=num_classes,
         num_train=len(views),
-        targets=views.labels[: len(views)],
+        targets=None if views.hidden else views.labels[: len(views)],
         class_tree=class_tree,
         build=peer,
         teacher_passes=partial(_passes, teacher, views, needs.maps),

@@ -3,22 +3,20 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
 
 import torch
 from filelock import FileLock
 from safetensors.torch import save
-from torch.nn import functional as F
 
-from kdbench.api import Batch, Losses, Method, Needs, Outputs
-from kdbench.data import Splits, Views
+from kdbench.data import Splits, Views, transfers
 from kdbench.errors import DataError, KDBenchError, PluginError, StoreError
 from kdbench.models import Network
 from kdbench.plan import TeacherJob
 from kdbench.record import PutAway, Standing, standing, write_atomically
 from kdbench.teacher.frozen import Teacher
+from kdbench.teacher.objective import CrossEntropy
 from kdbench.teacher.opening import build, folder, initial, open_teacher, seed_of
 from kdbench.teacher.pupil import pupil
 from kdbench.train import (
@@ -32,18 +30,6 @@ from kdbench.train import (
     set_compiler,
 )
 from kdbench.train.snapshot import packed, restore, snapshot, unpacked
-
-
-@final
-@dataclass(frozen=True)
-class _CrossEntropy(Method):
-    """The host's own objective: cross-entropy with the labels."""
-
-    def needs(self) -> Needs:
-        return Needs(teacher="none")
-
-    def loss(self, student: Outputs, teacher: Outputs, batch: Batch, state: Any) -> Losses:  # noqa: ANN401 - as in Method
-        return {"hard": F.cross_entropy(student.logits, batch.target)}
 
 
 def ensure(
@@ -86,8 +72,9 @@ def ensure(
         seed = seed_of(job)
         rows = range(protocol.rows or len(splits.train))
         views = Views(
-            splits.train, rows, shift=protocol.shift, flip=protocol.flip, device=device, seed=seed
-        )
+            splits.train, rows, shift=protocol.shift, flip=protocol.flip, device=device, seed=seed,
+            policy=transfers(job.policy),
+        )  # fmt: skip
         network = initial(job, device)
         total = protocol.total_steps(len(views))
         try:
@@ -159,8 +146,8 @@ def _learning(
 ) -> tuple[Runner, Teach, Teacher | None]:
     """The teacher in training, its own teacher as the loop asks it, and that one if there is."""
     assert job.protocol is not None
-    by = job.method
-    method = assemble(by.spec, by.sources) if by else _CrossEntropy()
+    by, masked = job.method, bool(job.policy.members)
+    method = assemble(by.spec, by.sources) if by else CrossEntropy(masked=masked)
     anchors = {stage.anchor for stage in method.stages()}
     above = open_teacher(job.teachers, anchors, cache, views.device) if job.teachers else None
     runner = pupil(

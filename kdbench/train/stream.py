@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from kdbench.api import Batch, Outputs
+from kdbench.api import Batch, Outputs, Seen
 from kdbench.data import Views, strengthened
 from kdbench.record import TrainingProtocol
 
@@ -60,7 +60,7 @@ class Step:
         self, views: Views, rows: Tensor, epoch: int, progress: float, teach: Teach
     ) -> None:
         self._views, self._rows, self._epoch, self._teach = views, rows, epoch, teach
-        self.batch = batch = make_batch(views, rows, views.batch(rows, epoch), progress)
+        self.batch = batch = _batch(views, rows, views.seen(rows, epoch), progress)
         self._answers: dict[tuple[float, str, bool], Outputs] = {}
         self._born: list[tuple[Tensor, int]] = []
         self._keep(batch.inputs, batch.target, batch.labelled, batch.index, batch.progress)
@@ -105,11 +105,14 @@ class Step:
 
 
 def make_batch(views: Views, rows: Tensor, images: Tensor, progress: float) -> Batch:
-    """A Batch of these rows."""
-    target = views.labels[rows]
+    """A Batch of these rows by these images, as no policy has changed them."""
+    return _batch(views, rows, views.unchanged(rows, images), progress)
+
+
+def _batch(views: Views, rows: Tensor, seen: Seen, progress: float) -> Batch:
     return Batch(
-        inputs=images, target=target, labelled=torch.ones_like(target, dtype=torch.bool),
-        index=rows.clone(), progress=torch.full((), progress, device=images.device),
+        inputs=seen.images, target=views.labels[rows], labelled=seen.labelled, index=seen.index,
+        progress=torch.full((), progress, device=seen.images.device),
     )  # fmt: skip
 
 

@@ -5,11 +5,13 @@ import importlib
 import re
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from kdbench.api import Batch, Method, Outputs
+from kdbench.data import Split, Views
 from kdbench_methods.kd import KD
 
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -24,9 +26,10 @@ def modules(package: str) -> list[str]:
     ]
 
 
+PLUGINS = ("methods", "datasets", "models", "transfers")
 EXAMPLES = [
     name
-    for package in ("kdbench", "kdbench_methods", "kdbench_datasets", "kdbench_models")
+    for package in ("kdbench", *(f"kdbench_{kind}" for kind in PLUGINS))
     for name in modules(package)
 ]
 
@@ -81,6 +84,21 @@ def test_the_tutorial_s_check_of_a_loss_runs_as_it_stands(
     )[:2]
     exec(first + second, {"__name__": "example"})
     assert "cosine" in capsys.readouterr().out
+
+
+def test_the_transfer_policy_in_its_page_hides_a_column_of_its_width_in_each_image(
+    kdbench_root: Path,
+) -> None:
+    namespace: dict[str, Any] = {"__name__": "example"}
+    exec(PYTHON.findall((kdbench_root / "docs" / "transfers.md").read_text("utf-8"))[0], namespace)
+    policy = dict(namespace["kdbench_transfers"]())
+    rows = Split(torch.full((9, 1, 8, 8), 255, dtype=torch.uint8), torch.arange(9), "")
+    views = Views(
+        rows, range(9), shift=0, flip=False, device="cpu", seed=0, policy=policy
+    )  # fmt: skip
+    hidden = views.seen(torch.arange(9), 0).images.sum((1, 2)) == 0
+    assert hidden.sum(1).tolist() == [2] * 9
+    assert len({tuple(row) for row in hidden.tolist()}) > 2
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs"])

@@ -69,7 +69,8 @@ def test_names_are_unique_in_the_group() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["kdbench", "kdbench_methods", "kdbench_datasets", "kdbench_models"]
+    "package",
+    ["kdbench", "kdbench_methods", "kdbench_datasets", "kdbench_models", "kdbench_transfers"],
 )
 def test_every_file_of_the_source_is_installed(package: str, kdbench_root: Path) -> None:
     source = kdbench_root / ("" if package == "kdbench" else "plugins") / package

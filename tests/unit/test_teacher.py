@@ -18,7 +18,7 @@ from kdbench.errors import ContractError, DataError, PluginError, StoreError, Un
 from kdbench.models import Network
 from kdbench.plan import TeacherJob
 from kdbench.record import Store
-from kdbench.teacher import Teacher, build, digest, folder, open_teacher, training
+from kdbench.teacher import Teacher, build, digest, folder, objective, open_teacher, training
 
 CPU = torch.device("cpu")
 
@@ -160,7 +160,7 @@ def test_only_divergence_is_blamed_on_the_learning_rate(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(training.F, "cross_entropy", broken)
+    monkeypatch.setattr(objective.F, "cross_entropy", broken)
     with pytest.raises(ZeroDivisionError, match="ours"):
         bench.train_teacher(job, "")
 

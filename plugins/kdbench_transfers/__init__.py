@@ -1,0 +1,1 @@
+"""Transfer policies that ship with kdbench: one file a policy."""
