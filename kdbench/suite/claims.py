@@ -127,6 +127,24 @@ class Report(Frozen):
     series: tuple[Series, ...] = ()
 
 
+def kept(
+    report: Report | None, claims: Sequence[Claim], left_out: Sequence[str]
+) -> tuple[Report | None, tuple[Claim, ...]]:
+    """The report and the claims without what is about variants that are left out."""
+    mine = tuple(
+        claim
+        for claim in claims
+        if not any(row.variant in left_out for row in (*claim.terms, *claim.along))
+    )
+    if report is None:
+        return None, mine
+    series = []
+    for one in report.series:
+        points = tuple(point for point in one.points if point.variant not in left_out)
+        series += [one.model_copy(update={"points": points})] if points else []
+    return report.model_copy(update={"series": tuple(series)}), mine
+
+
 def check(
     report: Report | None,
     claims: Sequence[Claim],

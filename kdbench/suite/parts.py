@@ -8,12 +8,18 @@ from kdbench.record import Frozen
 
 
 class Axes(Frozen):
-    """What is crossed: every data set with every pair, method and seed."""
+    """What is crossed: every data set with every pair, method and seed.
+
+    Attributes:
+        variants: Which of the suite's are asked; none for all. Claims and published figures about
+            others are not this suite's.
+    """
 
     datasets: tuple[str, ...] = Field(min_length=1)
     pairs: tuple[str, ...] = Field(min_length=1)
     methods: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    variants: tuple[str, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

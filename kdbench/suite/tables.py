@@ -17,7 +17,7 @@ from kdbench.record import (
     TrainingProtocol,
 )
 from kdbench.suite import by_pair
-from kdbench.suite.claims import Claim, Report, check
+from kdbench.suite.claims import Claim, Report, check, kept
 from kdbench.suite.mistakes import meant, told
 from kdbench.suite.parts import Axes, Limits, MethodSettings, Scoring, Variant
 
@@ -180,6 +180,24 @@ class Suite(Frozen):
         return tuple(dict.fromkeys(d for _, one in self.varied() for d in one.axes.datasets))
 
 
+def _chosen(data: dict[str, Any], origin: str) -> tuple[str, ...]:
+    """Leave the variants that `axes.variants` names, in its order; the names of the others.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    axes, variants = data.get("axes"), data.get("variants")
+    names = axes.get("variants") if isinstance(axes, dict) else None
+    if not (isinstance(names, list | tuple) and isinstance(variants, dict)):
+        return ()
+    for name in names:
+        if name not in variants:
+            what = f"{origin}: axes.variants names {name!r}"
+            raise UsageError(what, "there is no such variant", meant(str(name), [*variants]))
+    data["variants"] = {name: variants[name] for name in names or variants}
+    return tuple(name for name in variants if name not in data["variants"])
+
+
 def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
     """The Suite that these tables describe, errors told in three lines."""
     data = dict(data)
@@ -190,6 +208,7 @@ def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
         if isinstance(data.get("teacher", {}), dict):
             theirs = {key: value for key, value in train.items() if key not in _OWN}
             data["teacher"] = {**theirs, **data.get("teacher", {})}
+    left_out = _chosen(data, origin)
     if isinstance(data.get("methods"), dict):
         methods = dict(data["methods"])
         data["by_pair"] = methods.pop("by_pair", data.get("by_pair", {}))
@@ -216,5 +235,6 @@ def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
     tables = {pair: by_pair.flat(pair, table, origin) for pair, table in suite.by_pair.items()}
     by_pair.check(tables, own.get("by_pair", {}), suite.pairs_asked, suite.methods_asked, origin)
     asked_by = {name: varied.axes.methods for name, varied in suite.varied()}
-    check(suite.report, suite.claims, asked_by, origin)
-    return suite.model_copy(update={"by_pair": tables})
+    told_of = kept(suite.report, suite.claims, left_out)
+    check(*told_of, asked_by, origin)
+    return suite.model_copy(update={"by_pair": tables, "report": told_of[0], "claims": told_of[1]})
