@@ -33,7 +33,7 @@ def shown(name: str, policy: Transfer, seen: Seen, draw: Draw) -> Seen:
         PluginError: It raised.
         ContractError: It gave something else than it should, or drew from torch's generator.
     """
-    before = torch.get_rng_state()
+    before = _generators(seen.images.device)
     try:
         found = policy.see(seen, draw)
     except KDBenchError:
@@ -45,7 +45,8 @@ def shown(name: str, policy: Transfer, seen: Seen, draw: Draw) -> Seen:
             f"{type(error).__name__}: {error}",
             "mend it, or leave it out of `transfer`",
         ) from error
-    if not torch.equal(torch.get_rng_state(), before):
+    after = _generators(seen.images.device)
+    if not all(map(torch.equal, before, after)):
         raise ContractError(
             f"the transfer policy {name!r} moved torch's generator",
             "what it draws from there depends on what ran before",
@@ -65,6 +66,12 @@ def shown(name: str, policy: Transfer, seen: Seen, draw: Draw) -> Seen:
         labelled=torch.zeros_like(found.labelled) if hides else found.labelled,
         index=torch.full_like(found.index, -1) if mixes else found.index,
     )
+
+
+def _generators(device: torch.device) -> list[torch.Tensor]:
+    """The states of torch's default generators, both kept on the host."""
+    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *cuda]
 
 
 def joined(split: Split, rows: int, added: Sequence[Split]) -> Split:

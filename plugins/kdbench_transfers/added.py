@@ -22,7 +22,7 @@ class Added(Transfer):
 
     Reference:
         Stanton, Izmailov, Kirichenko, Alemi, Wilson. Does Knowledge Distillation Really Work? 2021,
-        arXiv:2106.05945, section 5.2: out-of-distribution images, 10,000 of SVHN in the code.
+        arXiv:2106.05945: out-of-distribution images, 10,000 of SVHN in the code.
 
     *Differs from the reference:* nothing known, with SVHN; it does not ship with kdbench.
     """

@@ -52,7 +52,7 @@ class Jitter(Transfer):
 
     Reference:
         Stanton, Izmailov, Kirichenko, Alemi, Wilson. Does Knowledge Distillation Really Work? 2021,
-        arXiv:2106.05945, section 5.2: 0.2 for all.
+        arXiv:2106.05945: 0.2 for all.
 
     *Differs from the reference:* the four come in a fixed order, not in a random one.
     """

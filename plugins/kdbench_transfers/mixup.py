@@ -17,7 +17,7 @@ class MixUp(Transfer):
     Reference:
         Zhang, Cisse, Dauphin, Lopez-Paz. mixup: Beyond Empirical Risk Minimization. 2018,
         arXiv:1710.09412. For distillation: Stanton, Izmailov, Kirichenko, Alemi, Wilson. Does
-        Knowledge Distillation Really Work? 2021, arXiv:2106.05945, section 5.2.
+        Knowledge Distillation Really Work? 2021, arXiv:2106.05945.
 
     *Differs from the reference:* from that of distillation in nothing known; Zhang et al. mix the
     labels too.

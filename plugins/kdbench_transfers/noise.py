@@ -17,7 +17,7 @@ class Noise(Transfer):
 
     Reference:
         Stanton, Izmailov, Kirichenko, Alemi, Wilson. Does Knowledge Distillation Really Work? 2021,
-        arXiv:2106.05945, section 5.2: 0.2.
+        arXiv:2106.05945: 0.2.
 
     *Differs from the reference:* nothing known; it is not in the released code.
     """

@@ -21,7 +21,7 @@ class Rotation(Transfer):
 
     Reference:
         Stanton, Izmailov, Kirichenko, Alemi, Wilson. Does Knowledge Distillation Really Work? 2021,
-        arXiv:2106.05945, section 5.2: 20 degrees.
+        arXiv:2106.05945: 20 degrees.
 
     *Differs from the reference:* its code's default is 90 degrees.
     """

@@ -14,7 +14,7 @@ class Unlabelled(Transfer):
 
     Reference:
         Beyer, Zhai, Royer, Markeeva, Anil, Kolesnikov. Knowledge Distillation: A Good Teacher Is
-        Patient and Consistent. 2022, arXiv:2106.05237, section 3: the teacher's answers alone.
+        Patient and Consistent. 2022, arXiv:2106.05237: the teacher's answers alone.
 
     *Differs from the reference:* nothing known; its images are cropped and mixed in other ways.
     """

@@ -17,7 +17,7 @@ class VerticalFlip(Transfer):
 
     Reference:
         Stanton, Izmailov, Kirichenko, Alemi, Wilson. Does Knowledge Distillation Really Work? 2021,
-        arXiv:2106.05945, section 5.2.
+        arXiv:2106.05945.
 
     *Differs from the reference:* nothing known.
     """

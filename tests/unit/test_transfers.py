@@ -26,6 +26,7 @@ from kdbench_transfers.cutmix import CutMix
 from kdbench_transfers.jitter import Jitter, turned
 from kdbench_transfers.mixup import MixUp
 from kdbench_transfers.noise import Noise
+from kdbench_transfers.randaugment import RandAugment
 from kdbench_transfers.rotation import Rotation
 from kdbench_transfers.unlabelled import Unlabelled
 from kdbench_transfers.vertical_flip import VerticalFlip
@@ -185,6 +186,12 @@ def test_hidden_labels_are_hidden_from_a_method_s_first_look_at_the_rows_too() -
         assert batch.labelled.tolist() == [labelled] * 2
         assert shown.hidden != labelled
         assert shown.unlabelled
+
+
+def test_a_policy_may_draw_from_a_forked_generator_that_it_seeds_by_row() -> None:
+    before = torch.get_rng_state()
+    views(RandAugment()).seen(ALL, 0)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 # The policies that ship -------------------------------------------------------------------------
