@@ -76,6 +76,7 @@ class Suite(Frozen):
             data[table] |= getattr(variant, table)
         for axis in ("datasets", "pairs", "methods"):
             data["axes"][axis] = getattr(variant, axis) or data["axes"][axis]
+        data["axes"]["variants"] = ()
         return Suite.model_validate(data)
 
     def method(self, spec: Spec) -> tuple[Spec, str]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kdbench.api import Batch, Losses, Method, Outputs, Setup
 from kdbench.cohort.rig import Rig
+from kdbench.cohort.workbench import register
 from kdbench.errors import Unsupported
 from kdbench.plan import Cohort
 from kdbench.record import Start
@@ -103,6 +104,7 @@ def test_the_initial_weights_are_those_that_the_teacher_s_training_began_with(
 
     monkeypatch.setattr(training, "lockstep", spying)
     (job,) = cohort().teachers
+    register([job.source])
     training.ensure(job, kdbench_bench.data(job, ""), tmp_path, CPU)
     rig = rigged(share=1.0, of="initial")
     assert same(state(rig.build()), began[0])

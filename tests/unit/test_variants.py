@@ -142,6 +142,16 @@ def test_a_selection_keeps_the_variants_that_have_what_is_chosen(suite: Suite) -
         suite.select(variants=["wide"], pairs=["resnet8:resnet8"])
 
 
+def test_variants_that_the_axes_leave_out_are_not_asked_nor_claimed_about(tmp_path: Path) -> None:
+    some = loaded(tmp_path, SUITE.replace("seeds = 2", 'seeds = 2\nvariants = ["wide", "plain"]'))
+    assert list(some.variants) == ["wide", "plain"]
+    assert some.claims == ()
+    assert list(some.select(seeds=[7]).variants) == ["wide", "plain"]
+    assert set(plan.tables(some, scan(), "")) == {"wide", "plain"}
+    with pytest.raises(UsageError, match="did you mean 'plain'"):
+        loaded(tmp_path, SUITE.replace("seeds = 2", 'seeds = 2\nvariants = ["plan"]'))
+
+
 def test_baselines_stand_beside_a_variant_s_own_methods(suite: Suite) -> None:
     assert dict(suite.beside().varied())["long"].axes.methods == ("kd", "scratch")
 
