@@ -64,7 +64,8 @@ def following(asked: Selection, done: "Done", more: str) -> str:
     root, name = asked.store.root, shlex.quote(asked.name)
     elsewhere = root != RUNS / asked.whole.name
     where = f" --store {shlex.quote(str(root))}" if elsewhere else ""
-    whole = asked.suite.axes == asked.whole.axes
+    here, all_of_it = asked.suite, asked.whole
+    whole = (here.axes, here.variants) == (all_of_it.axes, all_of_it.variants)
     again = f"kdbench run {name}{where}" if whole else "the same command"
     if done.late:
         return f"{again}{more}" if asked.suite == asked.whole else "the same command"
@@ -74,7 +75,8 @@ def following(asked: Selection, done: "Done", more: str) -> str:
         return again
     if not done.found[0].trial.question.full:
         return f"{again}, the full protocol" if whole else f"{again} without --budget and --steps"
-    return f"kdbench leaderboard {shlex.quote(str(root)) if elsewhere else name}"
+    told = "report" if all_of_it.report or all_of_it.claims else "leaderboard"
+    return f"kdbench {told} {shlex.quote(str(root)) if elsewhere else name}"
 
 
 def summary(asked: Selection, done: "Done", more: str) -> dict[str, object]:
