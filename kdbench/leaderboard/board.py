@@ -149,8 +149,13 @@ class Table:
         """One line that names the table."""
         ask = self.question
         part = f", {self.part}" if self.apart else ""
-        variant = f"{self.variant}: " if self.variant else ""
-        return f"{variant}{ask.dataset}: {ask.teacher} teaches {ask.student}{part}"
+        return f"{self.place}: {ask.teacher} teaches {ask.student}{part}"
+
+    @property
+    def place(self) -> str:
+        """Its data set, behind its variant if any."""
+        dataset = self.question.dataset
+        return f"{self.variant}: {dataset}" if self.variant else dataset
 
     @property
     def own(self) -> tuple[Row, ...]:
@@ -186,7 +191,8 @@ class Board:
         tables: Of the full protocol.
         partial: Of trials that spent part of their budget; never mixed with the former.
         across: Methods over all tables; empty where there is one table only.
-        absent: Expected data sets and pairs without any full record.
+        absent: Expected data sets, each behind its variant if any, and pairs without any full
+            record.
         speeds: What steps cost, measured alone.
         critical: The methods' ranks over all cells; None with too few cells or methods.
         view: What is shown of it.

@@ -66,7 +66,7 @@ def _place(table: Table, spec: BoardSpec) -> tuple[int, int, str, str, str]:
 
 
 def _absent(tables: Iterable[Table], spec: BoardSpec) -> Iterator[tuple[str, str]]:
-    """Expected data sets and pairs, of each variant, without a table."""
+    """Expected data sets, each behind its variant, and pairs without a table."""
     if not spec.variants:
         have = {(table.question.dataset, table.pair) for table in tables}
         yield from (place for place in spec.wanted if place not in have)
@@ -75,7 +75,7 @@ def _absent(tables: Iterable[Table], spec: BoardSpec) -> Iterator[tuple[str, str
         for place, key in one.tables.items():
             if key not in keys:
                 dataset, _, pair = place.partition(" ")
-                yield dataset, f"{pair} ({name})"
+                yield f"{name}: {dataset}", pair
 
 
 def _table(key: str, share: Share, spec: BoardSpec, later: Later) -> Table:

@@ -8,6 +8,7 @@ import pytest
 from kdbench import plan
 from kdbench.errors import UsageError
 from kdbench.leaderboard import BoardSpec, Variation, build
+from kdbench.page.plots import coverage, plots, students
 from kdbench.record import Environment
 from kdbench.registry import scan
 from kdbench.suite import Suite, load
@@ -201,4 +202,26 @@ def test_a_board_has_a_table_a_variant_in_the_suite_s_order_and_misses_no_other_
 
 def test_a_variant_that_was_not_run_is_named(suite: Suite) -> None:
     pair = "resnet8[width=0.5]:resnet8[width=0.25]"
-    assert board(suite, without="long").absent == (("digits", f"{pair} (long)"),)
+    made = board(suite, without="long")
+    assert made.absent == (("long: digits", pair),)
+    assert "- long: digits: resnet8" in made.markdown()
+
+
+def test_the_map_of_what_was_tried_tells_variants_apart_those_not_run_too(suite: Suite) -> None:
+    plot = coverage.plot(board(suite, without="long"), "coverage")
+    assert plot is not None
+    heads = [place for place in ("plain, again: digits", "wide: digits", "long: digits")
+             if f">{place}<" in plot.svg]  # fmt: skip
+    assert len(heads) == 3
+    assert "not tried" in plot.svg
+
+
+def test_students_of_different_variants_are_not_drawn_as_one(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(
+        students, "plot", lambda tables, spec, key: asked.append([t.variant for t in tables])
+    )
+    plots(board(suite))
+    assert sorted(asked) == [["long"], ["plain, again"], ["wide"]]

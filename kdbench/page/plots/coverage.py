@@ -90,7 +90,7 @@ def _shared(name: str) -> str:
 
 def _heading(table: Table) -> list[str]:
     ask = table.question
-    return [ask.dataset, ask.teacher, ask.student + ", tuned" * (table.part != "defaults")]
+    return [table.place, ask.teacher, ask.student + ", tuned" * (table.part != "defaults")]
 
 
 def _networks(pair: str) -> tuple[str, str]:

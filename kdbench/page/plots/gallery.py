@@ -54,11 +54,11 @@ def _table(board: Board, place: int, agreements: Agreements | None) -> Iterator[
 
 
 def _students(board: Board) -> Iterator[Plot | None]:
-    """A plot for each data set and teacher."""
+    """A plot for each data set and teacher, of each variant its own."""
     defaults = [table for table in board.tables if table.part == "defaults"]
 
     def same(place: int) -> tuple[str, str]:
-        return defaults[place].question.dataset, defaults[place].question.teacher
+        return defaults[place].place, defaults[place].question.teacher
 
     places = sorted(range(len(defaults)), key=same)
     for number, (_, some) in enumerate(groupby(places, key=same), 1):

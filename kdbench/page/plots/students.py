@@ -58,7 +58,7 @@ def plot(tables: Sequence[Table], spec: BoardSpec, key: str) -> Plot | None:
     """Accuracy against speed; None of fewer than two students, or where nothing is known of them.
 
     Args:
-        tables: Of one data set and teacher, with hyperparameters by default.
+        tables: Of one data set, variant and teacher, with hyperparameters by default.
     """
     rows = [(table, row) for table in tables for row in table.rows if "accuracy" in row.metrics]
     rows = [(table, row) for table, row in rows if not row.question.quiz]
@@ -67,7 +67,7 @@ def plot(tables: Sequence[Table], spec: BoardSpec, key: str) -> Plot | None:
         return None
     found = groups(rows, spec, measure)
     ask = tables[0].question
-    title = f"Students of {fitted(ask.teacher, 300)} on {fitted(ask.dataset, 200)}"
+    title = f"Students of {fitted(ask.teacher, 300)} on {fitted(tables[0].place, 200)}"
     caption = (
         "One point for each baseline and each family of methods with each student: the mean "
         f"accuracy of its methods ({_counts(found)}) against the median {measure.title}. "
