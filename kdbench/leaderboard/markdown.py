@@ -65,7 +65,7 @@ def _table(table: Table, board: Board, level: str, number: int) -> list[str]:
     blocks = [f"{level} {markdown(table.heading)}"]
     several = len(table.hardware) > 1
     lines = [
-        *words.facts(table),
+        *words.facts(table, board.spec),
         *(
             f"Hardware{f' {letter(index)}' if several else ''}: {name}."
             for index, name in enumerate(table.hardware)

@@ -85,22 +85,27 @@ class BoardSpec(Frozen):
 
     def variant(self, table: str) -> str:
         """Names of the variants whose table has this key, or nothing."""
-        return ", ".join(
-            name for name, one in self.variants.items() if table in one.tables.values()
-        )
+        return ", ".join(self._asking(table))
+
+    def changes(self, table: str) -> str:
+        """What the variants whose table has this key say of themselves, or nothing."""
+        asking = self._asking(table).values()
+        return "; ".join(dict.fromkeys(one.about for one in asking if one.about))
 
     def expected(self, question: Question) -> tuple[str, ...] | None:
         """The methods that this question's table ought to have; None where none is expected."""
         if not question.full:
             return None
         if self.variants:
-            asking = [
-                one for one in self.variants.values() if question.table in one.tables.values()
-            ]
+            asking = self._asking(question.table).values()
             return tuple(dict.fromkeys(m for one in asking for m in one.methods)) or None
         pair = f"{question.teacher}:{question.student}"
         known = not self.wanted or (question.dataset, pair) in self.wanted
         return self.methods if known else None
+
+    def _asking(self, table: str) -> dict[str, Variation]:
+        """The variants whose table has this key."""
+        return {name: one for name, one in self.variants.items() if table in one.tables.values()}
 
     def note(self, name: str, method: str) -> str:
         """The explanation for this row, or nothing."""

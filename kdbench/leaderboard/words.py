@@ -3,7 +3,7 @@
 from kdbench.leaderboard.board import Board, Gap, Table
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.text import figures, fixed
-from kdbench.record import Question, Start, TrainingProtocol
+from kdbench.record import Question, TrainingProtocol
 from kdbench.statistics import LEAST_CELLS, LEAST_METHODS, MOST_SEEDS, Contrast, mean
 
 _ACCURACY = (
@@ -46,10 +46,11 @@ def how(board: Board) -> dict[str, str]:
     return {"Accuracy": _ACCURACY, "Fidelity": _FIDELITY, "Cost": " ".join(cost)}
 
 
-def facts(table: Table) -> list[str]:
+def facts(table: Table, spec: BoardSpec) -> list[str]:
     """What a table is of, but for its hardware, a line each."""
-    short = share(table.question)
-    lines = [
+    short, changes = share(table.question), spec.changes(table.key)
+    lines = [f"Variant: {changes}."] if changes else []
+    lines += [
         f"Teacher: {teacher(table)}",
         f"Student: {training(table.question.protocol)}; {rows(table)}; "
         f"{seeds(table)}; protocol {table.key[:12]}{f'; only {short}' if short else ''}.",
@@ -65,6 +66,8 @@ def viewed(shown: str) -> str:
 def critical(board: Board) -> str:
     """What the ranks over all cells tell, or why there are none."""
     found, cells = board.critical, sum(table.part == "defaults" for table in board.tables)
+    if board.spec.variants:
+        return "No ranks over all tables: variants ask different things, and are no cells of one."
     if found is None:
         return (
             f"No critical-difference diagram: it takes {LEAST_METHODS} methods without holes and "
@@ -102,7 +105,6 @@ def training(protocol: TrainingProtocol) -> str:
     views += ["mirroring"] if protocol.flip else []
     views += [f"then {protocol.transfer}"] if protocol.transfer else []
     words.append(" and ".join(views) if views else "no augmentation")
-    words += [_start(protocol.start)] if protocol.start else []
     words += [f"rows from {protocol.first} on"] if protocol.first else []
     if protocol.last_batch == "drop":
         words.append("ragged last batch dropped")
@@ -114,12 +116,6 @@ def training(protocol: TrainingProtocol) -> str:
         anew = " and statistics estimated anew" if start.statistics == "estimated" else ""
         words.append(f"from {100 * start.share:.4g} % of the teacher's {start.of} weights{anew}")
     return ", ".join([*words, protocol.precision])
-
-
-def _start(start: Start) -> str:
-    """Where a student starts."""
-    anew = ", statistics estimated anew" if start.statistics == "estimated" else ""
-    return f"started at {start.share:.6g} of the teacher's {start.of} weights{anew}"
 
 
 def teacher(table: Table) -> str:
@@ -134,10 +130,6 @@ def teacher(table: Table) -> str:
         origin += f"; teaches as it was after {100 * protocol.anchor:.4g} % of it"
     if protocol is not None and protocol.method:
         origin += f"; each learnt from the one before by {protocol.method}"
-    if protocol is not None and protocol.alone:
-        origin += f"; learnt from the labels by {protocol.alone}"
-    if protocol is not None and protocol.anchor < 1:
-        origin += f"; taken at {100 * protocol.anchor:.4g} % of it"
     if not table.teachers:
         return f"{origin}."
     accuracies = [card.quality["accuracy"] for card in table.teachers if "accuracy" in card.quality]

@@ -89,7 +89,7 @@ def options(text: str) -> tuple[tuple[str, str], ...]:
 def _section(table: Table, spec: BoardSpec, place: int, every: Shared) -> Section:
     return Section(
         place=place, heading=table.heading, short=words.share(table.question),
-        facts=_facts(table), grid=grid(table, spec, place), answer=answer(table, spec, place),
+        facts=_facts(table, spec), grid=grid(table, spec, place), answer=answer(table, spec, place),
         notes=table.remarks,
         apart=tuple(row.name for row in table.rows if row.baseline and row.question.quiz),
         gaps=tuple(
@@ -104,10 +104,12 @@ def _section(table: Table, spec: BoardSpec, place: int, every: Shared) -> Sectio
     )  # fmt: skip
 
 
-def _facts(table: Table) -> tuple[tuple[str, str], ...]:
+def _facts(table: Table, spec: BoardSpec) -> tuple[tuple[str, str], ...]:
     student = f"{words.training(table.question.protocol)}; {words.rows(table)}"
     several = len(table.hardware) > 1
-    facts = [
+    changes = spec.changes(table.key)
+    facts = [("Variant", f"{changes}.")] if changes else []
+    facts += [
         ("Teacher", words.teacher(table)),
         ("Student", f"{student}; {words.seeds(table)}; protocol {table.key[:12]}."),
     ]

@@ -199,8 +199,7 @@ class Record(Frozen):
         settings: "paper", or "tuned, k tries", for this method's hyperparameters in this suite.
         quality: accuracy, top5, nll, brier, ece, ece_adaptive, ... on the measured split.
         per_class: Accuracy of each class.
-        fidelity: agreement, kl, ... to the teacher, by split: "test" (or "validation"), "transfer",
-            and where it is asked for "seen" and "online"; to another: "control".
+        fidelity: agreement, kl, ... to a teacher, by split or probe; see docs/fidelity.md.
         losses: Mean of each weighted term over the last epoch.
         curve: Points (share of the budget, metrics) on the validation rows.
         answers: How the cohort's teacher answered: "kept" or "live" (1 where it is so; "unsteady"

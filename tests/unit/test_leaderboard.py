@@ -650,9 +650,9 @@ def test_where_a_student_starts_and_how_its_teacher_learnt_is_in_the_caption():
     trained = {"alone": "label_smoothing[epsilon=0.1]", "anchor": 0.5}
     text = build(records(protocol={"start": start}, trained=trained)).markdown()
     said = "from 37.5 % of the teacher's initial weights and statistics estimated anew"
-    assert said in text
-    assert "; without a teacher by label" in text
-    assert "; teaches as it was after 50 % of it" in text
+    assert text.count(said) == text.count("initial weights") == 1
+    assert text.count("; without a teacher by label") == text.count("label_sm") == 1
+    assert text.count("; teaches as it was after 50 % of it") == text.count("50 % of it") == 1
 
 
 def test_a_teacher_that_was_trained_twice_is_told():

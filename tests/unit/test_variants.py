@@ -8,6 +8,7 @@ import pytest
 from kdbench import plan
 from kdbench.errors import UsageError
 from kdbench.leaderboard import BoardSpec, Variation, build
+from kdbench.page import render
 from kdbench.page.plots import coverage, plots, students
 from kdbench.record import Environment
 from kdbench.registry import scan
@@ -179,7 +180,10 @@ def board(suite: Suite, *, without: str = "") -> Any:
         if cohort.variant != without
     ]
     variants = {
-        name: Variation(methods=one.axes.methods, tables=keys[name]) for name, one in suite.varied()
+        name: Variation(
+            about=suite.variants[name].about, methods=one.axes.methods, tables=keys[name]
+        )
+        for name, one in suite.varied()
     }
     spec = BoardSpec(
         suite="mine", baselines=("scratch",), datasets=("digits",), pairs=suite.pairs_asked,
@@ -198,6 +202,15 @@ def test_a_board_has_a_table_a_variant_in_the_suite_s_order_and_misses_no_other_
     assert made.absent == made.across == ()
     assert made.csv().splitlines()[1].startswith('"plain, again",digits')
     assert "gains-1" not in made.markdown()
+
+
+def test_a_board_says_what_its_variants_change_and_why_it_has_no_ranks(suite: Suite) -> None:
+    made = board(suite)
+    for text in (made.markdown(), render(made)):
+        assert text.count("nothing else.") == 1
+    assert "Variant: nothing else." in made.markdown()
+    assert "variants ask different things" in made.markdown()
+    assert "critical-difference" not in made.markdown()
 
 
 def test_a_variant_that_was_not_run_is_named(suite: Suite) -> None:
