@@ -52,9 +52,12 @@ def concerns(record: Record, registry: "Registry", checkpoint: Path | None) -> l
         ) from error
     found += _paths("method", method)
     found += _plugins(method, record.origin, registry)
-    asked = question.teacher_protocol
-    for text in (asked.method, asked.alone) if asked else ():
-        found += _paths("method", Spec.parse(text)) if text else []
+    said = [("transfer policy", question.protocol.transfer)]
+    if asked := question.teacher_protocol:
+        said += [("method", asked.method), ("method", asked.alone)]
+        said += [("transfer policy", asked.transfer)]
+    for what, text in said:
+        found += _paths(what, Spec.parse(text)) if text else []
     return [plain(line, 1000) for line in dict.fromkeys(found)]
 
 

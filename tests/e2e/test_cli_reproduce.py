@@ -70,6 +70,13 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         }},
         "the path '/x' (x of the method scratch)",
     ),
+    "transfer": (
+        {"protocol": {
+            "epochs": 1, "batch_size": 8, "learning_rate": 0.1,
+            "transfer": "noise+added[dataset=parquet:/x]",
+        }},
+        "the path 'parquet:/x' (added.dataset of the transfer policy noise+added)",
+    ),
 }  # fmt: skip
 
 
