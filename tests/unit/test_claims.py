@@ -436,6 +436,22 @@ def test_a_report_counts_verdicts_and_chance(kdbench_trials: Callable[..., list[
     assert "1 of 2 claims have one" in report.multiplicity and "0.05" in report.multiplicity
 
 
+def test_a_report_says_whether_its_seeds_vary_the_teacher_too(
+    kdbench_trials: Callable[..., list[Record]],
+) -> None:
+    shared = kdbench_trials()
+    recipe = shared[0].question.teacher_protocol
+    assert recipe is not None
+    own = kdbench_trials(teacher_protocol=recipe.model_copy(update={"seed": "trial"}))
+    told = {
+        "Seeds vary the student, not the teacher": [shared, [*shared, *own]],
+        "Seeds vary teacher and student": [own],
+    }
+    for text, boards in told.items():
+        for records in boards:
+            assert text in answered(board(records, claims=(GAIN,))).markdown()
+
+
 def test_the_same_records_give_the_same_bytes_in_any_order(
     kdbench_trials: Callable[..., list[Record]],
 ) -> None:

@@ -32,7 +32,7 @@ def render(report: Answered) -> str:
     blocks += ["## What was run", _pairs(words.run(report))]
     if report.run.failures:
         blocks += ["Missing or failed, and so in no mean:", _list(report.run.failures)]
-    blocks += ["## How verdicts are made", _text(words.HOW), _pairs(report.rules)]
+    blocks += ["## How verdicts are made", _text(words.how(report)), _pairs(report.rules)]
     blocks += ["## Papers", _list(said.papers)] if said.papers else []
     return "\n\n".join(blocks) + "\n"
 

@@ -26,6 +26,7 @@ class Run:
         versions: What ran them, a line for each combination.
         environments: Classes of environments whose bits may differ.
         code: By method, fingerprints of the code that answered.
+        own_teachers: Whether in all of the tables each seed has a teacher of its own.
         first, last: Days of the first and the last record.
     """
 
@@ -38,6 +39,7 @@ class Run:
     versions: tuple[str, ...]
     environments: int
     code: dict[str, tuple[str, ...]]
+    own_teachers: bool
     first: str
     last: str
 
@@ -47,6 +49,7 @@ def run_of(board: Board) -> Run:
     records = _records(board.tables)
     hardware = Counter(record.environment.hardware for record in records)
     methods = sorted({record.question.method for record in records})
+    trained = [table.question.teacher_protocol for table in board.tables]
     days = sorted(record.created[:10] for record in records)
     return Run(
         trials=len(records),
@@ -65,6 +68,7 @@ def run_of(board: Board) -> Run:
             )
             for method in methods
         },
+        own_teachers=all(one is not None and one.seed == "trial" for one in trained),
         first=days[0] if days else "", last=days[-1] if days else "",
     )  # fmt: skip
 

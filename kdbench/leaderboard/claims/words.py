@@ -16,15 +16,21 @@ CLAIMS: Final = (
     "and from which effect on it matters, stands in the suite."
 )
 
-HOW: Final = (
+_HOW: Final = (
     "The suite states each claim as a contrast of measured quantities, the side of 0 on which it "
     "has to lie, and e, the smallest effect that would matter. The verdict follows from where the "
     "whole 95 % t interval over seeds lies, as listed for each kind of claim. Where it allows none "
     "of these, where there is one seed, or where a contrast is the same in all seeds, the claim is "
-    "not testable at this size; where rows or seeds are missing, it is not answered. "
-    "Seeds vary the student, not the teacher or the data: a verdict holds for these teachers, data "
-    "and settings."
+    "not testable at this size; where rows or seeds are missing, it is not answered."
 )
+
+
+def how(report: Answered) -> str:
+    """How verdicts are made, and for what they hold."""
+    varied, held = "the student, not the teacher or the data", "teachers"
+    if report.run.own_teachers:
+        varied, held = "teacher and student, not the data", "networks"
+    return f"{_HOW} Seeds vary {varied}: a verdict holds for these {held}, data and settings."
 
 
 def published(one: Finding) -> str:
