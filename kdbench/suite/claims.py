@@ -6,8 +6,9 @@ from typing import Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from kdbench.errors import UsageError
-from kdbench.record import Frozen, Spec
+from kdbench.record import Frozen, Pair, Spec
 from kdbench.suite.mistakes import meant
+from kdbench.suite.parts import Axes
 
 Direction: TypeAlias = Literal["greater", "less", "equal", "not less", "not greater"]
 """Of a contrast against 0; the last three allow for the smallest effect."""
@@ -78,6 +79,8 @@ class Claim(Frozen):
             raise ValueError("a claim has either terms, or rows along which x and y are correlated")
         if self.along and (len(self.along) < 3 or not (self.x and self.y)):
             raise ValueError("a correlation needs x, y and at least three rows")
+        if self.along and self.unit not in ("correlation", ""):
+            raise ValueError("a correlation has unit = 'correlation'")
         return self
 
 
@@ -148,13 +151,13 @@ def kept(
 def check(
     report: Report | None,
     claims: Sequence[Claim],
-    methods: Mapping[str, Sequence[str]],
+    asked: Mapping[str, Axes],
     origin: str,
 ) -> None:
     """Refuse claims and figures about rows that the suite does not ask.
 
     Args:
-        methods: Of each variant, as written.
+        asked: Of each variant, its axes.
 
     Raises:
         UsageError: As said, or two claims have one key.
@@ -165,12 +168,18 @@ def check(
         raise UsageError(what, "a key names one claim", "rename one")
     for owner, row in _rows(report, claims):
         what = f"{origin}: {owner} is about variant {row.variant!r}, method {row.method!r}"
-        if row.variant not in methods:
-            raise UsageError(what, "the suite has no such variant", meant(row.variant, [*methods]))
-        names = {Spec.parse(text).name for text in methods[row.variant]}
+        if row.variant not in asked:
+            raise UsageError(what, "the suite has no such variant", meant(row.variant, [*asked]))
+        axes = asked[row.variant]
+        names = {Spec.parse(text).name for text in axes.methods}
         if (name := Spec.parse(row.method).name) not in names:
             why = "the variant does not ask that method"
             raise UsageError(what, why, meant(name, sorted(names)))
+        if row.pair and Pair.parse(row.pair) not in map(Pair.parse, axes.pairs):
+            raise UsageError(what, f"it does not ask pair {row.pair}", meant(row.pair, axes.pairs))
+        if row.dataset and Spec.parse(row.dataset) not in map(Spec.parse, axes.datasets):
+            why = f"it does not ask data set {row.dataset}"
+            raise UsageError(what, why, meant(row.dataset, axes.datasets))
 
 
 def _rows(report: Report | None, claims: Sequence[Claim]) -> Iterator[tuple[str, Where]]:

@@ -235,7 +235,7 @@ def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
         raise UsageError(what, "but axes.methods does not name it", "remove the table")
     tables = {pair: by_pair.flat(pair, table, origin) for pair, table in suite.by_pair.items()}
     by_pair.check(tables, own.get("by_pair", {}), suite.pairs_asked, suite.methods_asked, origin)
-    asked_by = {name: varied.axes.methods for name, varied in suite.varied()}
+    asked_by = {name: varied.axes for name, varied in suite.varied()}
     told_of = kept(suite.report, suite.claims, left_out)
     check(*told_of, asked_by, origin)
     return suite.model_copy(update={"by_pair": tables, "report": told_of[0], "claims": told_of[1]})

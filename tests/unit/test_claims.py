@@ -325,6 +325,11 @@ ALONG = Claim(
 )  # fmt: skip
 
 
+def test_a_correlation_is_never_printed_in_points() -> None:
+    with pytest.raises(ValueError, match="has unit = 'correlation'"):
+        Claim.model_validate(ALONG.model_dump() | {"unit": "points"})
+
+
 def test_a_correlation_is_one_of_ranks_over_the_rows_of_each_seed(kdbench_trial: Made) -> None:
     draw, trials, values = random.Random(1), list[Record](), dict[int, list[tuple[float, float]]]()
     for seed in range(4):

@@ -108,6 +108,14 @@ def test_a_suite_without_variants_is_its_own(tmp_path: Path) -> None:
         (("evaluation = {probes", "evaluation = {probe"), "unknown key 'evaluation.probe'"),
         (('variant = "plain", method', 'variant = "plan", method'), "did you mean 'plain'?"),
         (('variant = "long", method = "kd"', 'variant = "long", method = "scratch"'), "not ask"),
+        (
+            ('variant = "plain", method', 'variant = "plain", pair = "resnet8:resnet8", method'),
+            "it does not ask pair resnet8:resnet8",
+        ),
+        (
+            ('variant = "plain", method', 'variant = "plain", dataset = "digit", method'),
+            "did you mean 'digits'?",
+        ),
         (('probes = ["seen"]', 'probes = ["all"]'), "evaluation.probes.0"),
         (("terms = [", 'x = "accuracy"\nalong = [{method = "kd"}]\nterms = ['), "either terms, or"),
     ],
