@@ -152,6 +152,16 @@ def test_a_selection_keeps_the_variants_that_have_what_is_chosen(suite: Suite) -
         suite.select(variants=["wide"], pairs=["resnet8:resnet8"])
 
 
+def test_a_selection_changes_no_protocol(tmp_path: Path) -> None:
+    told = 'compile = "on"\ntransfer = "noise"\nfirst = 100'
+    apart = SUITE.replace("first = 100", told).replace("[teacher]", '[teacher]\ncompile = "off"')
+    suite = loaded(tmp_path, apart)
+    assert (suite.train.compile, suite.teacher.compile) == ("on", "off")
+    some = suite.select()
+    assert (some.train, some.teacher) == (suite.train, suite.teacher)
+    assert dict(some.varied()) == dict(suite.varied())
+
+
 def test_variants_that_the_axes_leave_out_are_not_asked_nor_claimed_about(tmp_path: Path) -> None:
     some = loaded(tmp_path, SUITE.replace("seeds = 2", 'seeds = 2\nvariants = ["wide", "plain"]'))
     assert list(some.variants) == ["wide", "plain"]
