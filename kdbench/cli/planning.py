@@ -100,6 +100,7 @@ def _facts(made: "Plan", minutes: float | None, names: dict[str, str]) -> dict[s
         cohorts.append(
             {
                 "name": cohort.name,
+                "variant": cohort.variant,
                 "dataset": cohort.dataset.name,
                 "teacher": str(cohort.pair.teacher),
                 "student": str(cohort.pair.student),

@@ -166,12 +166,21 @@ def _print(facts: dict[str, Any]) -> None:
         chosen = facts.get("hyperparameters", {})
         columns = ("option", "value", "default", "type", "meaning")
         table(columns, [_option(key, info, chosen) for key, info in options.items()])
-    plain = {**facts.get("facts", {}), **facts.get("settings", {})}
+    plain = {**facts.get("facts", {}), **_asked(facts.get("settings", {}))}
     plain |= {f"needs {key}": value for key, value in facts.get("needs", {}).items()}
     plain |= {f"stage {i}": stage for i, stage in enumerate(facts.get("stages", []))}
     if plain:
         say()
         table(("fact", "value"), [(key, _short(value)) for key, value in plain.items()])
+
+
+def _asked(settings: dict[str, Any]) -> dict[str, Any]:
+    """A suite's settings, each variant and each claim by itself."""
+    variants, claims = settings.get("variants", {}), settings.get("claims", ())
+    whole = {key: value for key, value in settings.items() if key not in ("variants", "claims")}
+    for name, one in variants.items():
+        whole[f"variant {name}"] = {key: value for key, value in one.items() if value}
+    return whole | {f"claim {one['key']}": one["says"] for one in claims}
 
 
 def _about(facts: dict[str, Any]) -> list[str]:

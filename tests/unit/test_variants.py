@@ -1,11 +1,14 @@
 """Variants of a suite: each is a suite of its own, what two ask is asked once, boards name them."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kdbench import plan
+from kdbench.cli import main
 from kdbench.errors import UsageError
 from kdbench.leaderboard import BoardSpec, Variation, build
 from kdbench.page import render
@@ -256,3 +259,17 @@ def test_students_of_different_variants_are_not_drawn_as_one(
     )
     plots(board(suite))
     assert sorted(asked) == [["long"], ["plain, again"], ["wide"]]
+
+
+def test_show_and_plan_tell_variants_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(SUITE)
+    assert main(["show", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"variant long +train epochs 8, methods kd\n", shown)
+    assert re.search(r"claim longer +Longer is better\.\n", shown)
+    assert main(["plan", str(path), "--json", "--store", str(tmp_path / "store")]) == 0
+    cohorts = json.loads(capsys.readouterr().out)["data"]["cohorts"]
+    assert [one["variant"] for one in cohorts] == ["plain", "plain", "long", "long", "wide", "wide"]
