@@ -73,7 +73,9 @@ class Variant(Frozen):
 
     Attributes:
         about: What it changes, a line.
-        train, teacher, evaluation: Keys that replace those of the suite's tables.
+        train, teacher, evaluation: Keys that replace those of the suite's tables. What is set for
+            some students ([train.by_student]) goes before, and a teacher has of `train` what the
+            suite's own table says.
         datasets, pairs, methods: In place of the axes; none for the suite's own.
     """
 

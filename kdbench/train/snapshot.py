@@ -47,7 +47,7 @@ def snapshot(runner: Runner) -> Snapshot:
         "private": pack.state(runner.private),
         "optimizers": [pack.value(one.state_dict()) for one in _optimizers(runner)],
         "sums": pack.value(runner.sums),
-        "heard": None if runner.heard is None else pack.value(runner.heard),
+        "heard": pack.value(runner.heard),
         "counts": {name: getattr(runner, name) for name in _COUNTS},
         "notes": runner.notes,
     }
