@@ -54,6 +54,12 @@ def pupil(
             "the method asks no teacher, and the transfer policy leaves no row its label",
             "leave the method out, or another policy",
         )
+    if needs.quiz and views.hidden:
+        raise Unsupported(
+            "the quiz split would tell labels",
+            "the transfer policy hides them all, and the method is judged by some",
+            "leave the method out, or another policy",
+        )
     if teacher is not None:
         for stage in method.stages():
             teacher.place(stage.anchor)  # where it is missing, that is known before step 0

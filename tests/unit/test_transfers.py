@@ -491,6 +491,17 @@ def test_methods_that_look_up_labels_cannot_do_without_them(
     assert {name: one.status for name, one in found.items()} == {"kdpp": "ok", "crd": "failed"}
 
 
+def test_hidden_labels_are_not_told_by_a_quiz_split(
+    kdbench_plan: Planned, kdbench_answer: Any
+) -> None:
+    changes = {"train": {"transfer": "unlabelled"}, "scoring": {"baselines": ("kd",)}}
+    found = kdbench_answer(*kdbench_plan(methods=["metadistil"], **changes).cohorts)
+    assert {name: one.status for name, one in found.items()} == {
+        "metadistil quiz 0.1": "unsupported", "kd quiz 0.1": "ok",
+    }  # fmt: skip
+    assert "the quiz split would tell labels" in found["metadistil quiz 0.1"].failure.message
+
+
 def test_a_result_under_a_policy_does_not_depend_on_the_methods_beside_it(
     kdbench_plan: Planned, kdbench_answer: Any
 ) -> None:
