@@ -18,6 +18,7 @@ def to_json(report: Answered) -> str:
         "suite": report.spec.suite,
         "title": report.title,
         "question": report.report.question,
+        "about": report.spec.about,
         "setting": report.report.setting,
         "papers": list(report.report.papers),
         "counts": report.counts,

@@ -19,7 +19,7 @@ def render(report: Answered) -> str:
     blocks = [f"# {_text(report.title)}"]
     blocks += [f"**{_text(said.question)}**"] if said.question else []
     blocks.append(f"**{_text(report.verdict)}**")
-    blocks += [_text(said.setting)] if said.setting else []
+    blocks += [_text(text) for text in (report.spec.about, said.setting) if text]
     if report.findings:
         blocks += ["## Claims", _claims(report.findings), _text(words.CLAIMS)]
         blocks.append(_text(report.multiplicity))
