@@ -59,9 +59,12 @@ def _variants(suite: Suite, registry: Registry, root: str) -> dict[str, Variatio
     keys = plan.tables(suite, registry, root)
     return {
         name: Variation(
-            about=suite.variants[name].about, methods=one.axes.methods, tables=keys[name]
+            about=suite.variants[name].about,
+            methods=one.axes.methods,
+            tables=keys[name],
+            place=place,
         )
-        for name, one in suite.varied()
+        for place, (name, one) in enumerate(suite.varied())
     }
 
 

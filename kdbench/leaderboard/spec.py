@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from kdbench.record import Frozen, Pair, Question, Spec
 from kdbench.suite import Claim, Report
@@ -35,11 +35,13 @@ class Variation(Frozen):
         about: What it changes.
         methods: That are expected in its tables.
         tables: Keys of its tables, by data set and pair: `DATASET TEACHER:STUDENT`.
+        place: Among the suite's variants, which a file's sorted keys would forget.
     """
 
     about: str = ""
     methods: tuple[str, ...] = ()
     tables: dict[str, str] = {}
+    place: int = 0
 
 
 class BoardSpec(Frozen):
@@ -76,6 +78,11 @@ class BoardSpec(Frozen):
     variants: dict[str, Variation] = {}
     report: Report | None = None
     claims: tuple[Claim, ...] = ()
+
+    @field_validator("variants")
+    @classmethod
+    def _ordered(cls, value: dict[str, Variation]) -> dict[str, Variation]:
+        return dict(sorted(value.items(), key=lambda item: item[1].place))
 
     @model_serializer(mode="wrap")
     def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from kdbench import plan
 from kdbench.cli import main
 from kdbench.errors import UsageError
-from kdbench.leaderboard import BoardSpec, Variation, build
+from kdbench.leaderboard import BoardSpec, Variation, build, read_spec, write_spec
 from kdbench.page import render
 from kdbench.page.plots import coverage, plots, students
 from kdbench.record import Environment
@@ -273,3 +273,12 @@ def test_show_and_plan_tell_variants_apart(
     assert main(["plan", str(path), "--json", "--store", str(tmp_path / "store")]) == 0
     cohorts = json.loads(capsys.readouterr().out)["data"]["cohorts"]
     assert [one["variant"] for one in cohorts] == ["plain", "plain", "long", "long", "wide", "wide"]
+
+
+def test_variants_keep_their_order_through_a_file(suite: Suite, tmp_path: Path) -> None:
+    variants = {
+        name: Variation(place=place) for place, name in enumerate(["wide", "plain", "again"])
+    }
+    spec = BoardSpec(suite="mine", variants=variants)
+    write_spec(spec, tmp_path)
+    assert list((read_spec(tmp_path) or BoardSpec()).variants) == ["wide", "plain", "again"]
