@@ -1,5 +1,6 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,12 +10,12 @@ from hypothesis import strategies as some
 
 from kdbench.errors import NothingSelected, UsageError
 from kdbench.leaderboard import Board, BoardSpec, build
-from kdbench.leaderboard.claims import CONTRASTS, answered, finding, judged, shown
-from kdbench.leaderboard.claims.teachers import checks, told
+from kdbench.leaderboard.claims import CONTRASTS, answered, finding, judged, shown, words
+from kdbench.leaderboard.claims.teachers import TeacherCheck, checks, told
 from kdbench.leaderboard.claims.verdicts import more, sentence, settled
 from kdbench.leaderboard.spec import Variation
 from kdbench.record import Card, Failure, Record, TeacherProtocol
-from kdbench.statistics import mean, rank_correlation, seeds_to_settle
+from kdbench.statistics import Estimate, mean, rank_correlation, seeds_to_settle
 from kdbench.suite import Claim, Direction, Point, Series, Term, Where
 
 YES, NO, OPEN = "reproduced", "not reproduced", "not testable"
@@ -472,3 +473,18 @@ def test_points_have_two_decimals_and_nats_four() -> None:
     assert CONTRASTS["points"].span(one) == "+1.30 [+0.03, +2.57] points"
     assert CONTRASTS["nats"].of(-0.00014) == "−0.0001 nats"
     assert CONTRASTS["nats"].of(-0.00004) == "+0.0000 nats"
+
+
+def test_variants_whose_teachers_fare_alike_are_one_line() -> None:
+    lead = Estimate(mean=-0.01, n=5, low=-0.02, high=-0.005)
+    alike = [
+        TeacherCheck(place=f"{name}: digits a:b", variant=name, state="not better", lead=lead)
+        for name in ("one", "two")
+    ]
+    other = TeacherCheck(place="three: digits a:b", variant="three", state="unknown", why="no row")
+    better = TeacherCheck(place="four: digits a:b", variant="four", state="better", lead=lead)
+    report: Any = SimpleNamespace(teachers=(*alike, other, better))
+    assert words.doubtful(report) == [
+        "one, two: digits a:b: not better (−1.00 [−2.00, −0.50] points, n = 5)",
+        "three: digits a:b: unknown; no row",
+    ]

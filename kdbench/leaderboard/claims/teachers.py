@@ -28,11 +28,13 @@ class TeacherCheck:
 
     Attributes:
         place: The table's name.
+        variant: Of the suite, or "".
         lead: Accuracy of the teacher less that of the baseline, paired by seed.
         why: Why it is unknown, or whose baseline it is where the table has none of its own.
     """
 
     place: str
+    variant: str = ""
     state: State
     lead: Estimate | None = None
     why: str = ""
@@ -73,12 +75,14 @@ def _check(board: Board, table: Table, every: Sequence[Table]) -> TeacherCheck:
     teacher = _teacher(table)
     if not rows or not teacher:
         why = f"no {baseline} on this data set and student" if teacher else "no complete row"
-        return TeacherCheck(place=called, state="unknown", why=why)
+        return TeacherCheck(place=called, variant=table.variant, state="unknown", why=why)
     where, best = max(rows.items(), key=lambda item: (item[1].metrics["accuracy"].mean, item[0]))
     theirs = best.values["accuracy"]
     seeds = sorted(set(teacher) & set(theirs))
     if not seeds:
-        return TeacherCheck(place=called, state="unknown", why="no seed in common")
+        return TeacherCheck(
+            place=called, variant=table.variant, state="unknown", why="no seed in common"
+        )
     lead = paired({s: teacher[s] for s in seeds}, {s: theirs[s] for s in seeds})
     if lead.mean <= _ROUNDING:
         state: State = "not better"
@@ -86,7 +90,11 @@ def _check(board: Board, table: Table, every: Sequence[Table]) -> TeacherCheck:
         sure = lead.n > 1 and lead.low is not None and lead.low > 0
         state = "better" if sure else "not told"
     return TeacherCheck(
-        place=called, state=state, lead=lead, why="" if own else f"{baseline} of {where}"
+        place=called,
+        variant=table.variant,
+        state=state,
+        lead=lead,
+        why="" if own else f"{baseline} of {where}",
     )
 
 

@@ -1,5 +1,6 @@
 """What a report says around its numbers, the same on a page and in Markdown."""
 
+from collections import defaultdict
 from typing import Final
 
 from kdbench.leaderboard.claims import teachers as teacher_checks
@@ -80,14 +81,15 @@ def teachers(report: Answered) -> str:
 
 
 def doubtful(report: Answered) -> list[str]:
-    """Every table whose teacher is not surely better, with the numbers."""
-    lines = []
+    """Tables whose teacher is not surely better, with the numbers; like variants in one line."""
+    alike = defaultdict[str, list[str]](list)
     for one in report.teachers:
         if one.state != "better":
             lead = f" ({CONTRASTS['points'].span(one.lead)}, n = {one.lead.n})" if one.lead else ""
             why = f"; {one.why}" if one.why else ""
-            lines.append(f"{one.place}: {STATES[one.state]}{lead}{why}")
-    return lines
+            where = one.place.removeprefix(f"{one.variant}: ")
+            alike[f"{where}: {STATES[one.state]}{lead}{why}"] += [one.variant] * bool(one.variant)
+    return [f"{', '.join(names)}: {told}" if names else told for told, names in alike.items()]
 
 
 def run(report: Answered) -> list[tuple[str, str]]:
