@@ -97,3 +97,14 @@ def test_verdicts_are_computed(kdbench_root: Path, tmp_path: Path, name: str) ->
         (tmp_path / "records").symlink_to(place / "records", target_is_directory=True)
         (tmp_path / "suite.json").write_text(json.dumps(spec))
         assert verdicts(json.loads(answered(read(tmp_path)).json())) != verdicts(report)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_page_on_studies_counts_the_verdicts_of_the_reports(
+    kdbench_root: Path, name: str
+) -> None:
+    report = json.loads((folder(kdbench_root, name) / "report.json").read_text())
+    found = [verdicts(report).count(v) for v in ("reproduced", "not reproduced", "not testable")]
+    text = (kdbench_root / "docs/studies.md").read_text()
+    line = next(line for line in text.splitlines() if line.startswith(f"| [{name}-mini]"))
+    assert [int(cell) for cell in line.split("|")[2:5]] == found
