@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from kdbench.api import Method
     from kdbench.leaderboard import Board, Comparison
+    from kdbench.leaderboard.claims import Answered
 
     __version__: str
 
-__all__ = ["__version__", "compare", "leaderboard", "load_records", "method", "run"]
+__all__ = ["__version__", "compare", "leaderboard", "load_records", "method", "report", "run"]
 
 
 def method(spec: str) -> "Method":
@@ -58,6 +59,7 @@ def run(
     pairs: Sequence[str] = (),
     datasets: Sequence[str] = (),
     seeds: Sequence[int] | str = (),
+    variants: Sequence[str] = (),
     budget: float | None = None,
     steps: int | None = None,
     store: str | Path | None = None,
@@ -73,6 +75,7 @@ def run(
         methods: In place of the suite's: specs, or plugin files with all their methods.
         pairs, datasets: In place of the suite's.
         seeds: In place of the suite's: numbers, or text as for the command line.
+        variants: Of the suite's, these alone.
         budget: Share of the training to spend, in (0, 1].
         steps: Number of steps to train for instead.
         store: Folder of the records; `KDBENCH_STORE`, or `./kdbench-runs/SUITE`.
@@ -99,8 +102,9 @@ def run(
 
     place = store if store is not None else os.environ.get("KDBENCH_STORE")
     asked = choose(
-        suite, Path(place) if place else None, methods, pairs, datasets, seeds, budget, steps
-    )
+        suite, Path(place) if place else None, methods, pairs, datasets, seeds, budget, steps,
+        variants=variants,
+    )  # fmt: skip
     with reporter(progress) as listener:
         done = answer(asked, listener, device, workers, retry, listener.started)
     if done.error:
@@ -126,6 +130,24 @@ def load_records(folder: str | Path) -> "DataFrame":
 
     rows = [record.model_dump(mode="json") for record in Store(Path(folder)).records()]
     return pandas.json_normalize(rows)
+
+
+def report(folder: str | Path) -> "Answered":
+    """What the records in a folder say of their suite's claims.
+
+    Args:
+        folder: A store or a board's folder, with the suite's claims in its `suite.json`.
+
+    Raises:
+        NothingSelected: There are no records, or no claims.
+
+    Example:
+        `[one.verdict for one in kdbench.report("leaderboards/tang-levels-mini").findings]`
+    """
+    from kdbench.leaderboard import read
+    from kdbench.leaderboard.claims import answered
+
+    return answered(read(Path(folder)))
 
 
 def compare(first: str | Path, second: str | Path, store: str | Path | None = None) -> "Comparison":

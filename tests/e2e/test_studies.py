@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import kdbench
 from kdbench import suite as suites
 from kdbench.leaderboard import read, read_spec
 from kdbench.leaderboard.claims import answered
@@ -61,7 +62,7 @@ def test_every_claim_of_a_study_is_the_suite_s_and_has_an_answer(
     assert spec
     assert spec.claims == whole.claims
     assert spec.report == whole.report
-    found = answered(read(place))
+    found = kdbench.report(place)
     assert len(found.findings) == len(whole.claims) >= 6
     assert {one.verdict for one in found.findings} <= {
         "reproduced", "not reproduced", "not testable"
