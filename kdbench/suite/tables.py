@@ -124,6 +124,8 @@ class Suite(Frozen):
         data = self.model_dump(exclude={"report", "claims"})  # they speak of the whole suite
         data["axes"] |= {name: tuple(values) for name, values in axes.items() if values}
         data["variants"] = self._left(variants, methods, {"pairs": pairs, "datasets": datasets})
+        if self.axes.variants:
+            data["axes"]["variants"] = tuple(data["variants"])
         data["teacher"] = dict(self.teacher)  # whole, so that nothing of [train] comes in anew
         shorter = {"budget": budget, "steps": steps}
         for table in ("train", "teacher"):
