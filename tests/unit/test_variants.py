@@ -172,7 +172,8 @@ def test_variants_that_the_axes_leave_out_are_not_asked_nor_claimed_about(tmp_pa
     assert list(some.select(seeds=[7]).variants) == ["wide", "plain"]
     assert some.select().axes == some.axes
     assert list(some.select(variants=["plain"]).variants) == ["plain"]
-    assert list(some.select(pairs=["resnet8:resnet8[width=0.25]"]).variants) == ["wide"]
+    own = some.select(pairs=["resnet8[width=0.5]:resnet8[width=0.25]"])
+    assert list(own.variants) == ["plain"]
     assert set(plan.tables(some, scan(), "")) == {"wide", "plain"}
     with pytest.raises(UsageError, match="did you mean 'plain'"):
         loaded(tmp_path, SUITE.replace("seeds = 2", 'seeds = 2\nvariants = ["plan"]'))
