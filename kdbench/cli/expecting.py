@@ -23,11 +23,11 @@ def expected(selection: "Selection") -> tuple[BoardSpec, list[str]]:
     """
     whole, registry, root = selection.whole, selection.registry, str(data_dir())
     datasets, absent = [], []
-    for text in whole.datasets_asked:
+    for text in whole.asked("datasets"):
         try:
             datasets.append(registry.dataset(plan.dataset_spec(text, registry), root).name)
         except DataError as error:
-            if text in selection.suite.datasets_asked:
+            if text in selection.suite.asked("datasets"):
                 raise
             absent.append(f"{text}: {error.what}")
     there = read_spec(selection.store.root)
@@ -39,8 +39,8 @@ def expected(selection: "Selection") -> tuple[BoardSpec, list[str]]:
         about=whole.about.strip(),
         baselines=whole.scoring.baselines,
         datasets=tuple(datasets),
-        pairs=tuple(plan.pair_name(Pair.parse(text)) for text in whole.pairs_asked),
-        methods=whole.methods_asked,
+        pairs=tuple(plan.pair_name(Pair.parse(text)) for text in whole.asked("pairs")),
+        methods=whole.asked("methods"),
         seeds=tuple(sorted(seeds)),
         by_pair=tuned(whole),
         notes={name: settings.note for name, settings in whole.methods.items() if settings.note},
@@ -70,7 +70,7 @@ def _variants(suite: Suite, registry: Registry, root: str) -> dict[str, Variatio
 
 def _described(suite: Suite, registry: Registry) -> dict[str, About]:
     """What the plugins say of all methods that the suite or its baselines name."""
-    asked = (Spec.parse(text) for text in (*suite.methods_asked, *suite.scoring.baselines))
+    asked = (Spec.parse(text) for text in (*suite.asked("methods"), *suite.scoring.baselines))
     entries = {
         member.name: registry.entry("method", member.name)
         for spec in asked
@@ -90,8 +90,8 @@ def _described(suite: Suite, registry: Registry) -> dict[str, About]:
 def tuned(suite: Suite) -> dict[str, tuple[str, ...]]:
     """The methods with what the suite tunes for each pair, pairs as questions name them."""
     found = {}
-    for pair in map(Pair.parse, suite.pairs_asked):
-        asked = (suite.tuned(Spec.parse(text), pair) for text in suite.methods_asked)
+    for pair in map(Pair.parse, suite.asked("pairs")):
+        asked = (suite.tuned(Spec.parse(text), pair) for text in suite.asked("methods"))
         if tuned := tuple(str(spec) for spec in asked if spec):
             found[plan.pair_name(pair)] = tuned
     return found

@@ -164,7 +164,7 @@ def board(selection: "Selection", spec: BoardSpec, records: Sequence[Record]) ->
         update={
             "datasets": tuple(dict.fromkeys(cohort.dataset.name for cohort in made.cohorts)),
             "pairs": tuple(dict.fromkeys(plan.pair_name(cohort.pair) for cohort in made.cohorts)),
-            "methods": suite.methods_asked,
+            "methods": suite.asked("methods"),
             "seeds": suite.axes.seeds,
             "variants": {
                 name: one.model_copy(

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -168,20 +168,9 @@ class Suite(Frozen):
         axes = self.axes.model_copy(update={"methods": both(self.axes.methods)})
         return self.model_copy(update={"axes": axes, "variants": variants})
 
-    @property
-    def methods_asked(self) -> tuple[str, ...]:
-        """Every method of axes and variants, as written."""
-        return tuple(dict.fromkeys(m for _, one in self.varied() for m in one.axes.methods))
-
-    @property
-    def pairs_asked(self) -> tuple[str, ...]:
-        """Every pair of axes and variants, as written."""
-        return tuple(dict.fromkeys(p for _, one in self.varied() for p in one.axes.pairs))
-
-    @property
-    def datasets_asked(self) -> tuple[str, ...]:
-        """Every data set of axes and variants, as written."""
-        return tuple(dict.fromkeys(d for _, one in self.varied() for d in one.axes.datasets))
+    def asked(self, axis: Literal["datasets", "pairs", "methods"]) -> tuple[str, ...]:
+        """All that an axis has in any variant, as written."""
+        return tuple(dict.fromkeys(v for _, one in self.varied() for v in getattr(one.axes, axis)))
 
 
 def _chosen(data: dict[str, Any], origin: str) -> tuple[str, ...]:
@@ -230,14 +219,16 @@ def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
     except ValidationError as error:
         model = TrainingProtocol if error.title == "TrainingProtocol" else Suite
         raise told(error, model, where, text) from error
-    written = [Spec.parse(method) for method in (*suite.methods_asked, *suite.scoring.baselines)]
+    written = [Spec.parse(method) for method in (*suite.asked("methods"), *suite.scoring.baselines)]
     asked = {member.name for spec in written for member in spec.members}
     own = tomllib.loads(text).get("methods", {})  # what a parent sets may go unused
     if unset := sorted(own.keys() - asked - {"by_pair"}):
         what = f"{origin} sets {unset[0]!r}"
         raise UsageError(what, "but axes.methods does not name it", "remove the table")
     tables = {pair: by_pair.flat(pair, table, origin) for pair, table in suite.by_pair.items()}
-    by_pair.check(tables, own.get("by_pair", {}), suite.pairs_asked, suite.methods_asked, origin)
+    by_pair.check(
+        tables, own.get("by_pair", {}), suite.asked("pairs"), suite.asked("methods"), origin
+    )
     asked_by = {name: varied.axes for name, varied in suite.varied()}
     told_of = kept(suite.report, suite.claims, left_out)
     check(*told_of, asked_by, origin)

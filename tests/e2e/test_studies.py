@@ -76,7 +76,7 @@ def test_a_mini_asks_the_claims_of_the_whole_study(name: str) -> None:
     assert mini.claims == whole.claims
     assert len(mini.axes.seeds) >= 5
     assert set(mini.variants) <= set(whole.variants)
-    assert set(mini.datasets_asked) <= {"fashion_mnist", "mnist", "cifar100_groups"}
+    assert set(mini.asked("datasets")) <= {"fashion_mnist", "mnist", "cifar100_groups"}
 
 
 def verdicts(report: Any) -> list[str]:

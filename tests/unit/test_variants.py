@@ -211,7 +211,7 @@ def board(suite: Suite, *, without: str = "") -> Any:
         for name, one in suite.varied()
     }
     spec = BoardSpec(
-        suite="mine", baselines=("scratch",), datasets=("digits",), pairs=suite.pairs_asked,
+        suite="mine", baselines=("scratch",), datasets=("digits",), pairs=suite.asked("pairs"),
         methods=("scratch", "kd"), seeds=(0, 1), variants=variants, claims=suite.claims,
     )  # fmt: skip
     return build(records, spec)
