@@ -179,6 +179,9 @@ def kdbench_silence() -> Any:
         def note(self, text: str) -> None:
             raise AssertionError(f"nobody expected: {text}")
 
+        def printed(self, whose: str, line: str) -> None:
+            raise AssertionError(f"nobody expected {whose} to print: {line}")
+
         def tick(self, workers: Any) -> None:
             assert all(0 <= doing.share <= 1 for doing in workers)
 

@@ -97,6 +97,10 @@ class Lines:
         """Something the user should know."""
         self.say(f"note: {text}")
 
+    def printed(self, whose: str, line: str) -> None:
+        """A worker printed a line while it was at this method, or at this work."""
+        self.say(f"  {whose} | {line}")
+
     def tick(self, workers: Sequence["Doing"]) -> None:
         """What each worker does now."""
         if self._began is None and any(doing.trials for doing in workers):

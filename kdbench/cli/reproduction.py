@@ -152,8 +152,8 @@ def asked(
 
 def rerun(made: "Plan", store: "Store", lines: "Lines", device: str) -> "Record":
     """The new record of the plan's one trial."""
+    from kdbench.engine.bench import Bench
     from kdbench.engine.schedule import Schedule
-    from kdbench.engine.worker import Bench
     from kdbench.registry import cache_dir
 
     (trial,) = made.trials

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdbench.cli.amounts import gigabytes, seconds
 from kdbench.cli.ending import counted, summary, tell
 from kdbench.cli.interruption import Terminated, terminable
 from kdbench.cli.options import AsJson, Methods, NoPlugin, PluginsDir
@@ -16,6 +17,7 @@ from kdbench.cli.selection import (
     RUNS,
     Budget,
     Datasets,
+    MemoryLimit,
     Pairs,
     Seeds,
     Selection,
@@ -23,10 +25,10 @@ from kdbench.cli.selection import (
     StoreDir,
     SuiteName,
     TimeBudget,
+    TrialTimeout,
     Variants,
     Workers,
     choose,
-    seconds,
 )
 from kdbench.errors import ExitCode
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from kdbench.cli.work import Done
     from kdbench.engine import Until
     from kdbench.plan import Plan
+    from kdbench.suite import Limits
 
 
 def run(
@@ -51,6 +54,8 @@ def run(
     workers: Workers = None,
     retry: Annotated[bool, typer.Option("--retry", help="Ask failed trials again.")] = False,
     time_budget: TimeBudget = None,
+    trial_timeout: TrialTimeout = None,
+    memory_limit: MemoryLimit = None,
     as_json: AsJson = False,
     plugins_dir: PluginsDir = None,
     no_plugin: NoPlugin = None,
@@ -64,6 +69,11 @@ def run(
     if time_budget is not None:
         until = engine.Until.budget(seconds(time_budget), began)
     stream = sys.stderr if as_json else sys.stdout  # the data alone on standard output
+    bounds: dict[str, float] = {}
+    if trial_timeout is not None:
+        bounds["trial_seconds"] = seconds(trial_timeout, "--trial-timeout")
+    if memory_limit is not None:
+        bounds["memory_gb"] = gigabytes(memory_limit)
     lines = progress(stream)
     asked: Selection | None = None
     try:
@@ -82,10 +92,12 @@ def run(
                 no_plugin,
                 variants,
             )
-            done = _answer(asked, lines, device, workers, retry, until)
+            limits = asked.suite.limits.model_copy(update=bounds)
+            done = _answer(asked, lines, device, workers, retry, until, limits)
             given = {
                 "--device": device if device != "cpu" else "", "--workers": workers,
-                "--retry": retry, "--time-budget": time_budget,
+                "--retry": retry, "--time-budget": time_budget, "--trial-timeout": trial_timeout,
+                "--memory-limit": memory_limit,
             }  # fmt: skip
             _tell(asked, done, _options(given), as_json)
             return ExitCode.OK if done.ok else ExitCode.TRIALS_NOT_OK
@@ -98,8 +110,9 @@ def run(
 
 
 def _answer(
-    asked: Selection, lines: "Lines", device: str, workers: int | None, retry: bool, until: "Until"
-) -> "Done":
+    asked: Selection, lines: "Lines", device: str, workers: int | None, retry: bool,
+    until: "Until", limits: "Limits",
+) -> "Done":  # fmt: skip
     """Run the selection, and tell how it goes on."""
     from kdbench import engine
     from kdbench.cli import work
@@ -115,7 +128,7 @@ def _answer(
         lines.start(made, cohorts, minutes)
 
     try:
-        return work.answer(asked, lines, device, workers, retry, started, until)
+        return work.answer(asked, lines, device, workers, retry, started, until, limits)
     finally:
         lines.stop()
 

@@ -1,6 +1,5 @@
 """What `run` and `plan` are asked: a suite, parts of its axes, plugins and a store."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from kdbench.cli.amounts import seeds
 from kdbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,15 +16,28 @@ if TYPE_CHECKING:
     from kdbench.suite import Suite
 
 __all__ = [
-    "RUNS", "Budget", "Datasets", "Pairs", "Seeds", "Selection", "Steps", "StoreDir", "SuiteName",
-    "TimeBudget", "Variants", "Workers", "choose", "seconds", "seeds", "store_folder",
+    "RUNS",
+    "Budget",
+    "Datasets",
+    "MemoryLimit",
+    "Pairs",
+    "Seeds",
+    "Selection",
+    "Steps",
+    "StoreDir",
+    "SuiteName",
+    "TimeBudget",
+    "TrialTimeout",
+    "Variants",
+    "Workers",
+    "choose",
+    "store_folder",
 ]  # fmt: skip
 
 RUNS = Path("kdbench-runs")
 """Where stores lie that were not named."""
 
 _PANEL = "Selection"
-_MOST_SEEDS = 10_000
 
 SuiteName: TypeAlias = Annotated[str, typer.Argument(help="A shipped suite, or a .toml file.")]
 Pairs: TypeAlias = Annotated[
@@ -81,6 +94,18 @@ StoreDir: TypeAlias = Annotated[
 ]
 Workers: TypeAlias = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Processes; one a core by default.")
+]
+TrialTimeout: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="End a trial whose own work takes longer, as 90s, 9m or 2h."),
+]
+MemoryLimit: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="End a trial whose worker takes more, as 500MB or 4GB; by default, an equal share of "
+        "80 % of the machine's.",
+    ),
 ]
 TimeBudget: TypeAlias = Annotated[
     str | None,
@@ -152,52 +177,6 @@ def choose(
         steps=steps,
     )
     return Selection(name, whole, suite, registry, Store(store_folder(whole.name, store)))
-
-
-def seeds(text: str) -> tuple[int, ...]:
-    """The seeds that `text` writes, each once.
-
-    Raises:
-        UsageError: It is no number, list or range.
-
-    Example:
-        >>> seeds("3"), seeds("0,1,5"), seeds("100-102"), seeds("7,")
-        ((0, 1, 2), (0, 1, 5), (100, 101, 102), (7,))
-    """
-    if re.fullmatch(r"\d{1,9}", text) and 0 < int(text) <= _MOST_SEEDS:
-        return tuple(range(int(text)))
-    found: dict[int, None] = {}
-    for part in text.removesuffix(",").split(","):
-        ends = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
-        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, -1)
-        if not (first <= last < first + _MOST_SEEDS) or text.isdigit():
-            raise UsageError(
-                f"{text!r} does not say which seeds",
-                "expected a count, a list or a range",
-                "write --seeds 3, --seeds 0,1,5 or --seeds 100-104",
-            )
-        found |= dict.fromkeys(range(first, last + 1))
-    return tuple(found)
-
-
-def seconds(text: str) -> float:
-    """The seconds that `text` writes.
-
-    Raises:
-        UsageError: It is no time, or none at all.
-
-    Example:
-        >>> seconds("90s"), seconds("9m"), seconds("1.5h")
-        (90.0, 540.0, 5400.0)
-    """
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([smh])", text)
-    if not found or not float(found[1]):
-        raise UsageError(
-            f"--time-budget {text!r} is no time",
-            "expected a number above 0 and s, m or h",
-            "write --time-budget 90s, 9m or 2h",
-        )
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def store_folder(suite: str, given: Path | None) -> Path:

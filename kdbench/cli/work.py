@@ -24,6 +24,7 @@ from kdbench.leaderboard import (
 )
 from kdbench.record import Record
 from kdbench.registry import data_dir
+from kdbench.suite import Limits
 
 if TYPE_CHECKING:
     from kdbench.cli.selection import Selection
@@ -75,6 +76,7 @@ def answer(
     retry: bool = False,
     started: Callable[[plan.Plan], None] = lambda made: None,
     until: engine.Until = engine.Until(),  # noqa: B008 - frozen
+    limits: Limits | None = None,
 ) -> Done:
     """Answer what is open of a selection, and write the store's board.
 
@@ -103,6 +105,7 @@ def answer(
             retry=retry,
             started=begin,
             until=until,
+            limits=limits,
         )
         claimed, late = run.claimed, run.late
     except KDBenchError as caught:

@@ -51,7 +51,7 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
         if first is None:
             _build(rig, attempts)
     with clock.phase("loop"):
-        _train(rig, attempts, first or 0)
+        _train(rig, attempts, first or 0, began)
         with clock.phase("device"):
             Clock(bench.device).now()  # waits for a GPU, as nothing in training does
     with clock.phase("setup"):
@@ -95,10 +95,17 @@ def _kept(rig: Rig, attempts: dict[str, Attempt], began: float) -> Standing | No
     done = min((runner.done for _, _, runner in _alive(attempts)), default=rig.total)
     if not alive or not (done < rig.total or rig.bench.late(math.inf)):
         return None
+    return _put_away(rig, alive, done, began, len(attempts))
+
+
+def _put_away(
+    rig: Rig, attempts: dict[str, Attempt], step: int, began: float, trials: int
+) -> Standing:
+    """Put these away at this step; where they then stand."""
     clock = rig.bench.clock
-    seconds = _seconds(clock, clock.now() - began, len(attempts))
+    seconds = _seconds(clock, clock.now() - began, trials)
     with clock.phase("away"):
-        return put_away(rig, alive, done, seconds)
+        return put_away(rig, attempts, step, seconds)
 
 
 def _leave_if_late(
@@ -122,10 +129,13 @@ def _records(rig: Rig, attempts: Iterable[Attempt], seconds: dict[str, float]) -
     return [one.record(rig.cohort, where, seconds=one.spent(seconds), **shared) for one in attempts]
 
 
-def _train(rig: Rig, attempts: dict[str, Attempt], first: int) -> None:
-    """Train all students from step `first` on, until it is late; what fails leaves alone."""
+def _train(rig: Rig, attempts: dict[str, Attempt], first: int, began: float) -> None:
+    """Train all students from step `first` on, until it is late; what fails leaves alone.
+
+    What is left is put away on the way.
+    """
     runners = {name: runner for name, _, runner in _alive(attempts)}
-    points = rig.cohort.evaluation.curve
+    points, pace = rig.cohort.evaluation.curve, rig.bench.pace()
     marks = {round(rig.total * (i + 1) / points): (i + 1) / points for i in range(points)}
 
     def after(done: int, active: Collection[str]) -> None:
@@ -137,6 +147,10 @@ def _train(rig: Rig, attempts: dict[str, Attempt], first: int) -> None:
                         attempt.curve.append((marks[done], rig.curve(runner)))
                 except Exception as error:  # noqa: BLE001 - `deploy` is the plugin's
                     attempt.fail(error, f"curve, step {done}")
+        if pace.due and done < rig.total:
+            left = {name: one for name, one, _ in _alive(attempts) if name in active}
+            with pace.kept():
+                _put_away(rig, left, done, began, len(attempts))
 
     asked = (runner.needs.maps for runner in runners.values())
     teach = rig.recall or rig.teach(reduce(operator.or_, asked, Maps()))

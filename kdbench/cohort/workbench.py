@@ -15,8 +15,9 @@ from kdbench.measure import Sweep
 from kdbench.plan import Cohort, TeacherJob, Trial
 from kdbench.record import Store
 from kdbench.registry import DataFacts, Source, build, load
+from kdbench.suite import Limits
 from kdbench.teacher import ensure
-from kdbench.train import Clock, assemble
+from kdbench.train import Clock, Pace, assemble
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -53,6 +54,7 @@ class Workbench:
     Attributes:
         store: Takes logits and deployed weights; records are written by the parent.
         cache: Folder of decoded data and teachers.
+        limits: Of the run.
         clock: Of what the worker is at.
         workers: How many share the machine.
         quiet: While open, the others let the machine be.
@@ -63,6 +65,7 @@ class Workbench:
     cache: Path
     store: Store
     device: torch.device
+    limits: Limits = field(default_factory=Limits)
     watch: Watch = lambda name, step: None
     clock: Clock = field(default_factory=Clock)
     workers: int = 1
@@ -108,8 +111,12 @@ class Workbench:
         splits, group = self.data(job, root), environment(self.device).group
         ensure(
             job, splits, self.cache, self.device, self.watch,
-            late=self.late, note=self.note, group=group,
+            late=self.late, note=self.note, group=group, pace=self.pace(),
         )  # fmt: skip
+
+    def pace(self) -> Pace:
+        """When what begins now is put away."""
+        return Pace(self.limits.checkpoint_seconds)
 
 
 def _built(facts: DataFacts) -> DataSet:

@@ -5,14 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kdbench import plan as planning
+from kdbench.engine.bench import Bench, Bug
 from kdbench.engine.listener import Doing, Listener
 from kdbench.engine.queue import level
-from kdbench.engine.schedule import Schedule, Until
-from kdbench.engine.worker import Bench, Bug, warm_up
+from kdbench.engine.schedule import Schedule
+from kdbench.engine.until import Until
+from kdbench.engine.worker import warm_up
 from kdbench.plan import Plan
 from kdbench.record import Record, Store
 from kdbench.registry import Registry, cache_dir, data_dir
-from kdbench.suite import Suite
+from kdbench.suite import Limits, Suite
 
 __all__ = ["Bug", "Doing", "Listener", "Run", "Until", "cores", "run", "warm_up"]
 
@@ -53,6 +55,7 @@ def run(
     device: str = "cpu",
     workers: int | None = None,
     retry: bool = False,
+    limits: Limits | None = None,
     until: Until = Until(),  # noqa: B008 - frozen
     started: Callable[[Plan], None] = lambda plan: None,
 ) -> Run:
@@ -66,13 +69,14 @@ def run(
         device: "cpu", "cuda" or "cuda:N".
         workers: Processes; one a core on the CPU, one on a GPU.
         retry: Ask failed trials again.
+        limits: In place of the suite's.
         until: When it is to be over; what is in training then is put away.
         started: Is handed the plan before anything runs.
 
     Raises:
         KDBenchError: Names, data or weights are not there; what could run has run and is recorded.
     """
-    bench = Bench(cache_dir(), store.root, device)
+    bench = Bench(cache_dir(), store.root, device, limits or suite.limits)
     warm_up()
     known = store.records()
     made = planning.make(suite, registry, known, str(data_dir()))

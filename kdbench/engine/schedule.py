@@ -3,40 +3,26 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import wait
-from pathlib import PurePath
 
+from kdbench.engine.bench import Answer, Bench, Bug, Crash, Note
 from kdbench.engine.listener import Doing, Listener
+from kdbench.engine.memory import share
 from kdbench.engine.queue import Queue, Task
 from kdbench.engine.signals import held
 from kdbench.engine.turn import Turns
-from kdbench.engine.worker import Answer, Bench, Bug, Crash, Note, Worker
+from kdbench.engine.until import Until
+from kdbench.engine.worker import Worker
 from kdbench.errors import KDBenchError
 from kdbench.plan import Cohort, TeacherJob
 from kdbench.record import Failure, PutAway, Record, Status, Store
 
 POLL_SECONDS = 0.25
 
-
-@dataclass(frozen=True, slots=True)
-class Until:
-    """When a run is to be over, in seconds of `time.monotonic`.
-
-    Attributes:
-        away: Nothing new is begun, and what is in training is put away.
-        end: Who is still measuring is ended; what was trained is put away by then.
-    """
-
-    away: float = math.inf
-    end: float = math.inf
-
-    @classmethod
-    def budget(cls, seconds: float, began: float) -> "Until":
-        """So that all is told, too, when so many seconds have passed since it began."""
-        reserve = min(30.0, seconds / 10)
-        return cls(began + seconds - reserve, began + seconds - reserve / 2)
+GRACE = 25.0
+"""Seconds after a signal in which training is put away; who has not done so by then is ended."""
 
 
 class Schedule:
@@ -60,7 +46,7 @@ class Schedule:
         bench: Bench,
         count: int,
         listener: Listener,
-        until: Until = Until(),
+        until: Until = Until(),  # noqa: B008 - frozen
     ) -> None:
         self.bench, self.listener, self.store = bench, listener, Store(bench.store)
         self.root = cohorts[0].root if cohorts else ""
@@ -69,6 +55,8 @@ class Schedule:
         self.records: list[Record] = []
         self.claimed = 0
         count = min(max(1, count), len(self.queue))
+        given = bench.limits.memory_gb
+        self.memory = int(1e9 * given) if given else share(max(1, count))
         self.turns = Turns.among(count, bench.store)
         self.turns.until.value = until.away
         self.workers = [Worker(bench, self.turns, place) for place in range(count)]
@@ -80,13 +68,13 @@ class Schedule:
             KDBenchError: The first error that was not a method's own; all other work is done and
                 recorded by then.
         """
-        with held() as let_through:
+        with held() as came:
             try:
-                self._work(let_through)
+                self._work(came)
             finally:
                 interrupted = sys.exc_info()[0] is not None
                 for worker in self.workers:
-                    worker.process.kill() if interrupted else worker.leave()
+                    worker.kill() if interrupted else worker.leave()
                     if worker.task:
                         worker.task.claims.close()
                 self.turns.close()
@@ -94,16 +82,21 @@ class Schedule:
             raise self.errors[0]
         return self.records
 
-    def _work(self, let_through: Callable[[], None]) -> None:
-        """Until nothing is left to do; signals are let through where nothing is half done."""
+    def _work(self, came: Sequence[int]) -> None:
+        """Until nothing is left to do; after a signal, until what is in training is put away."""
         while True:
+            if came and self.until.away > (now := time.monotonic()):
+                self.listener.note("putting away what is in training; once more to leave at once")
+                self.until = Until(now, min(self.until.end, now + GRACE))
+                self.turns.until.value = now
             self._hand_out()
             busy = [worker for worker in self.workers if worker.task]
             if not busy:
                 return
-            ready = wait([worker.pipe for worker in busy], timeout=POLL_SECONDS)
-            let_through()  # before workers are blamed for a death that came to all
+            pipes = [pipe for worker in busy for pipe in (worker.pipe, worker.said.pipe)]
+            ready = wait(pipes, timeout=POLL_SECONDS)
             for worker in busy:
+                self._hear(worker)
                 if worker.pipe in ready:
                     self._take(worker)
                 else:
@@ -111,6 +104,11 @@ class Schedule:
             self.listener.tick([_told(worker) for worker in self.workers if worker.task])
             if time.monotonic() > self.until.end:
                 self._cut()
+
+    def _hear(self, worker: Worker) -> None:
+        """Pass on what it printed."""
+        doing = _told(worker)
+        worker.said.hear(lambda line: self.listener.printed(doing.method or doing.work, line))
 
     def _hand_out(self) -> None:
         """Give every idle worker something to do, while there is time."""
@@ -177,23 +175,36 @@ class Schedule:
         for worker in self.workers:
             if worker.task:
                 self.listener.note(f"{_told(worker).work} was ended, because the time is over")
-                worker.process.kill()
+                worker.kill()
                 worker.task.claims.close()
                 worker.task, self.late = None, True
 
     def _check(self, worker: Worker) -> None:
-        """End a worker whose plugin does not come back."""
-        task: Task = worker.task
-        trial, step, silent = worker.place
-        if isinstance(task.work, Cohort) and trial >= 0 and silent > task.work.step_seconds:
-            worker.process.kill()
-            why = f"step {step} took more than {task.work.step_seconds:g} s"
-            self._bury(worker, "timeout", why)
+        """End a worker that a plugin has brought beyond its bounds."""
+        limits, (trial, step, silent) = self.bench.limits, worker.place
+        most = min(limits.step_seconds, limits.trial_seconds or math.inf)
+        if isinstance(worker.task.work, Cohort) and trial >= 0 and silent > most:
+            call = f"step {step}" if step >= 0 else "init()"
+            self._end(worker, "timeout", f"{call} took more than {most:g} s")
+            return
+        weight, grown = worker.weigh(POLL_SECONDS)
+        if self.memory and weight > self.memory:
+            reason = f"took more than {self.memory / 1e9:.3g} GB of memory"
+            # without much of it in this very call, it is not plain whose it is
+            self._end(worker, "oom", reason, plain=grown > self.memory / 4)
+
+    def _end(self, worker: Worker, status: Status, reason: str, *, plain: bool = True) -> None:
+        """End a worker, and blame whom it is at; if that is not plain, nobody yet."""
+        worker.ask_where()
+        if not plain:
+            worker.crumb[0] = -1
+        self._bury(worker, status, reason)
 
     def _bury(self, worker: Worker, status: Status, reason: str) -> None:
         """Blame a trial for a dead worker, run the others without it, and start a new worker."""
         task: Task = worker.task
         worker.stop()
+        self._hear(worker)
         trial, step, _ = worker.place
         place = self.workers.index(worker)
         self.turns.left(place)
@@ -217,7 +228,7 @@ class Schedule:
         guilty = trials[max(trial, 0)]
         failure = Failure(
             kind=status,
-            message=f"{guilty.source.name} ({PurePath(guilty.source.path).name}): {reason}",
+            message=f"{worker.said.blamed(guilty.method.sources)}: {reason}",
             where=f"step {step}" if step >= 0 else "init",
         )
         self._write(guilty.record(task.work.suite, status, worker.environment, failure=failure))
@@ -233,13 +244,4 @@ class Schedule:
 
 def _told(worker: Worker) -> Doing:
     trial, step, _ = worker.place
-    work = worker.task.work
-    if isinstance(work, TeacherJob):
-        method = str(work.method.spec) if work.method else "cross-entropy"
-        name, total, trials = f"teacher {work.network}", 1, 0
-        if work.protocol:
-            total = work.protocol.total_steps(work.protocol.rows or work.dataset.sizes["train"])
-    else:
-        name, method = work.name, work.trials[trial].spec.name if trial >= 0 else ""
-        total, trials = work.protocol.total_steps(work.stream_rows), len(work.trials)
-    return Doing(name, method, min(1.0, (step + 1) / total), trials)
+    return Doing.at(worker.task.work, trial, step)

@@ -168,7 +168,6 @@ class _Asker:
                 student_source=source, protocol=protocol, evaluation=suite.evaluation, quiz=quiz,
                 seed=seed, trials=tuple(trials.values()),
                 yardstick=self.trial(baselines[0], quiz, common, code) if baselines else None,
-                step_seconds=suite.limits.step_seconds,
                 answers_gb=suite.limits.answers_gb, control=other, policy=transfer,
             )  # fmt: skip
 

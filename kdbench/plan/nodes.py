@@ -166,7 +166,6 @@ class Cohort:
     seed: int
     trials: tuple[Trial, ...]
     yardstick: Trial | None
-    step_seconds: float
     answers_gb: float = 0.0
     control: tuple[TeacherJob, ...] = ()
     policy: Policy = NO_POLICY

@@ -55,16 +55,25 @@ class Scoring(Frozen):
 
 
 class Limits(Frozen):
-    """Bounds enforced from outside of the workers.
+    """Bounds of a run, enforced from outside of the workers; no result depends on them.
 
     Attributes:
         step_seconds: A single step, or a method's `init`, that takes longer ends its trial as
             `timeout`.
+        trial_seconds: So does a trial whose own calls take longer in all, the shared teacher's
+            answers left out; None for no bound.
+        memory_gb: What a worker and the processes that it started may take, in 10^9 bytes; beyond,
+            the trial it is at ends as `oom`. None for an equal share of 80 % of the machine's.
+        checkpoint_seconds: What is in training is put away so often, but for 2 % of the time at
+            most.
         answers_gb: What a teacher's kept answers may take on disk, in 10^9 bytes, for each kind of
             view; 0 keeps none.
     """
 
     step_seconds: float = Field(600.0, gt=0)
+    trial_seconds: float | None = Field(None, gt=0)
+    memory_gb: float | None = Field(None, gt=0)
+    checkpoint_seconds: float = Field(60.0, gt=0)
     answers_gb: float = Field(8.0, ge=0)
 
 

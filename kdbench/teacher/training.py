@@ -21,6 +21,7 @@ from kdbench.teacher.opening import build, folder, initial, open_teacher, seed_o
 from kdbench.teacher.pupil import pupil
 from kdbench.train import (
     Diverged,
+    Pace,
     Runner,
     Teach,
     assemble,
@@ -42,6 +43,7 @@ def ensure(
     late: Callable[[float], bool] = lambda seconds: False,
     note: Callable[[str], None] = lambda text: None,
     group: str = "",
+    pace: Pace | None = None,
 ) -> None:
     """Train the teacher and its anchors, unless they are there already.
 
@@ -54,6 +56,7 @@ def ensure(
         late: Whether so many more seconds are too many: the training is then put away.
         note: Told where a training that was put away starts again.
         group: Of environments that give equal bits; a training is taken up in its own only.
+        pace: When the training is put away on the way; None for never.
 
     Raises:
         DataError: The training diverged; StoreError: the cache cannot be written; PluginError: the
@@ -102,6 +105,14 @@ def ensure(
                 content = save({n: t.detach().cpu().contiguous() for n, t in state.items()})
                 hashes[name] = hashlib.sha256(content).hexdigest()
                 write_atomically(home / f"anchor-{name}.safetensors", content)
+            if pace and pace.due and done < total:
+                with pace.kept():
+                    put_away()
+
+        def put_away() -> Standing:
+            where = replace(here, step=runner.done)
+            write_atomically(away, packed(snapshot(runner), where, anchors=hashes))
+            return where
 
         _, failures = lockstep(
             {"": runner}, views, protocol, total, teach, watch=watch, after=keep,
@@ -115,9 +126,7 @@ def ensure(
         if above:
             above.check_unmoved()
         if runner.done < total:
-            where = replace(here, step=runner.done)
-            write_atomically(away, packed(snapshot(runner), where, anchors=hashes))
-            raise PutAway(where)
+            raise PutAway(put_away())
         write_atomically(home / "card.json", json.dumps({"anchors": hashes}, indent=1).encode())
         away.unlink(missing_ok=True)
 

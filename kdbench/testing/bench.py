@@ -124,7 +124,7 @@ class Bench:
         cohort = Cohort(
             suite="bench", dataset=facts, root="", pair=pair, teachers=(), student_source=None,
             protocol=protocol, evaluation=Evaluation(), quiz=method.needs().quiz, seed=5,
-            trials=(), yardstick=None, step_seconds=0.0,
+            trials=(), yardstick=None,
         )  # fmt: skip
         self.teacher = _teacher(pair.teacher.network, facts, method, case.members).to(device)
         self.rig = Rig(cohort, _Noise(case, device), self.teacher)

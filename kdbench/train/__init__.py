@@ -5,6 +5,7 @@ from kdbench.train.clock import PHASES, Clock
 from kdbench.train.compiled import compile_student, set_compiler
 from kdbench.train.load import LOUD, LoadMeter
 from kdbench.train.lockstep import guarded, lockstep
+from kdbench.train.pace import Pace
 from kdbench.train.runner import Diverged, Runner
 from kdbench.train.schedule import learning_rate
 from kdbench.train.seeding import seed_torch
@@ -19,6 +20,7 @@ __all__ = [
     "Clock",
     "Diverged",
     "LoadMeter",
+    "Pace",
     "Round",
     "Runner",
     "Step",

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from kdbench.cli.amounts import seeds
 from kdbench.cli.likeness import Likeness, judged
 from kdbench.cli.progress import Lines, Screen, duration, record_line
-from kdbench.cli.selection import seeds, store_folder
+from kdbench.cli.selection import store_folder
 from kdbench.engine import Doing
 from kdbench.errors import CheckFailed, UsageError
 from kdbench.plan import dataset_spec

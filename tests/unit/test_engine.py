@@ -16,10 +16,11 @@ import torch
 
 from kdbench import engine
 from kdbench.engine import Bug, Until
+from kdbench.engine.bench import Bench, Crash
 from kdbench.engine.queue import Queue, level
+from kdbench.engine.resident import _device, work
 from kdbench.engine.schedule import Schedule
 from kdbench.engine.turn import Turns
-from kdbench.engine.worker import Bench, Crash, _device, _work
 from kdbench.errors import DataError, DeviceError, ExitCode, UsageError
 from kdbench.plan import Cohort
 from kdbench.record import Standing, Store
@@ -85,7 +86,7 @@ def test_a_device_that_is_not_there_is_what_a_worker_says_first(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     ours, theirs = Pipe()
-    _work(theirs, [0.0] * 3, Bench(tmp_path, tmp_path, "cuda"), Turns.among(1, tmp_path), 0)
+    work(theirs, [0.0] * 3, Bench(tmp_path, tmp_path, "cuda"), Turns.among(1, tmp_path), 0)
     said = ours.recv()
     assert isinstance(said, DeviceError)
     assert said.what == "no CUDA device is available"
@@ -119,7 +120,7 @@ def test_a_worker_that_cannot_begin_says_why(
     monkeypatch.setattr("kdbench.cohort.environment", broken)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     ours, theirs = Pipe()
-    _work(theirs, [0.0] * 3, Bench(tmp_path, tmp_path, "cpu"), Turns.among(1, tmp_path), 0)
+    work(theirs, [0.0] * 3, Bench(tmp_path, tmp_path, "cpu"), Turns.among(1, tmp_path), 0)
     said = ours.recv()
     assert isinstance(said, Crash)
     assert (said.kind, said.message) == ("RuntimeError", "cpu is odd")
@@ -135,7 +136,7 @@ def test_a_worker_whose_parent_is_gone_ends_without_a_word(
         if goodbye:
             ours.send(None)
         ours.close()
-        _work(theirs, [0.0] * 3, Bench(tmp_path, tmp_path, "cpu"), Turns.among(1, tmp_path), 0)
+        work(theirs, [0.0] * 3, Bench(tmp_path, tmp_path, "cpu"), Turns.among(1, tmp_path), 0)
 
 
 def test_a_bug_of_our_own_is_told_as_one_with_its_trace() -> None:
