@@ -179,8 +179,8 @@ def kdbench_silence() -> Any:
         def note(self, text: str) -> None:
             raise AssertionError(f"nobody expected: {text}")
 
-        def printed(self, whose: str, line: str) -> None:
-            raise AssertionError(f"nobody expected {whose} to print: {line}")
+        def printed(self, work: str, line: str) -> None:
+            raise AssertionError(f"nobody expected {work} to print: {line}")
 
         def tick(self, workers: Any) -> None:
             assert all(0 <= doing.share <= 1 for doing in workers)

@@ -97,9 +97,9 @@ class Lines:
         """Something the user should know."""
         self.say(f"note: {text}")
 
-    def printed(self, whose: str, line: str) -> None:
-        """A worker printed a line while it was at this method, or at this work."""
-        self.say(f"  {whose} | {line}")
+    def printed(self, work: str, line: str) -> None:
+        """A worker printed a line while it was at this cohort or teacher."""
+        self.say(f"  {work} | {line}")
 
     def tick(self, workers: Sequence["Doing"]) -> None:
         """What each worker does now."""

@@ -165,7 +165,7 @@ def rerun(made: "Plan", store: "Store", lines: "Lines", device: str) -> "Record"
         )
     lines.start(made, made.cohorts, None)
     try:
-        bench = Bench(cache_dir(), store.root, device)
+        bench = Bench(cache_dir(), store.root, device, made.suite.limits)
         (record,) = Schedule(made.cohorts, made.teachers(made.cohorts), bench, 1, lines).run()
     finally:
         lines.stop()

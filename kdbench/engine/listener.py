@@ -20,13 +20,13 @@ class Doing(NamedTuple):
         """What who is at this step of this trial (-1 for none) of the work does."""
         if isinstance(work, TeacherJob):
             method = str(work.method.spec) if work.method else "cross-entropy"
-            name, total, trials = f"teacher {work.network}", 1, 0
+            total, trials = 1, 0
             if work.protocol:
                 total = work.protocol.total_steps(work.protocol.rows or work.dataset.sizes["train"])
         else:
-            name, method = work.name, work.trials[trial].spec.name if trial >= 0 else ""
+            method = work.trials[trial].spec.name if trial >= 0 else ""
             total, trials = work.protocol.total_steps(work.stream_rows), len(work.trials)
-        return cls(name, method, min(1.0, (step + 1) / total), trials)
+        return cls(work.name, method, min(1.0, (step + 1) / total), trials)
 
 
 class Listener(Protocol):
@@ -41,8 +41,8 @@ class Listener(Protocol):
     def note(self, text: str) -> None:
         """Something the user should know."""
 
-    def printed(self, whose: str, line: str) -> None:
-        """A worker printed a line while it was at this method, or at this work."""
+    def printed(self, work: str, line: str) -> None:
+        """A worker printed a line while it was at this cohort or teacher."""
 
     def tick(self, workers: Sequence[Doing]) -> None:
         """What each worker does now."""

@@ -6,6 +6,7 @@ the file and the line at which a signal ended the worker.
 """
 
 import faulthandler
+import io
 import os
 import re
 import sys
@@ -88,9 +89,10 @@ def _read(pipe: Connection) -> bytes:
 def speak_into(mouth: tuple[Connection, Connection]) -> None:
     """Have all that this process prints go there, and where it is when it dies."""
     printed, trace = mouth
-    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-        stream.flush()
+    for number in (1, 2):
         os.dup2(printed.fileno(), number)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # it is a pipe: Python would wait for 8 KiB
     printed.close()
     faulthandler.enable(trace.fileno(), all_threads=False)
     own, leave = os.getpid(), os._exit

@@ -59,7 +59,7 @@ class Schedule:
         self.memory = int(1e9 * given) if given else share(max(1, count))
         self.turns = Turns.among(count, bench.store)
         self.turns.until.value = until.away
-        self.workers = [Worker(bench, self.turns, place) for place in range(count)]
+        self.count, self.workers = count, list[Worker]()
 
     def run(self) -> list[Record]:
         """All records written.
@@ -70,6 +70,8 @@ class Schedule:
         """
         with held() as came:
             try:
+                for place in range(self.count):
+                    self.workers.append(Worker(self.bench, self.turns, place))
                 self._work(came)
             finally:
                 interrupted = sys.exc_info()[0] is not None
@@ -107,8 +109,8 @@ class Schedule:
 
     def _hear(self, worker: Worker) -> None:
         """Pass on what it printed."""
-        doing = _told(worker)
-        worker.said.hear(lambda line: self.listener.printed(doing.method or doing.work, line))
+        work = worker.task.work
+        worker.said.hear(lambda line: self.listener.printed(work.name, line))
 
     def _hand_out(self) -> None:
         """Give every idle worker something to do, while there is time."""

@@ -52,6 +52,11 @@ class TeacherJob:
     policy: Policy = NO_POLICY
 
     @property
+    def name(self) -> str:
+        """What it is, in words."""
+        return f"teacher {self.network}"
+
+    @property
     def lineage(self) -> tuple["TeacherJob", ...]:
         """Every job that this one stands on, itself last."""
         return (*(job for teacher in self.teachers for job in teacher.lineage), self)

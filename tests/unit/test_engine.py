@@ -21,9 +21,11 @@ from kdbench.engine.queue import Queue, level
 from kdbench.engine.resident import _device, work
 from kdbench.engine.schedule import Schedule
 from kdbench.engine.turn import Turns
+from kdbench.engine.worker import Worker
 from kdbench.errors import DataError, DeviceError, ExitCode, UsageError
 from kdbench.plan import Cohort
-from kdbench.record import Standing, Store
+from kdbench.record import Standing, Store, standing
+from kdbench.suite import Limits
 
 STUDENT = "resnet8[width=0.25]"
 
@@ -280,3 +282,49 @@ def test_a_budget_leaves_time_to_tell_what_came_out(seconds: float, reserve: flo
     until = Until.budget(seconds, 100.0)
     assert until.away == pytest.approx(100 + seconds - reserve)
     assert until.end == pytest.approx(100 + seconds - reserve / 2)
+
+
+def test_where_it_is_not_plain_whose_memory_it_is_trials_are_run_in_halves_until_one_is_alone(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(["scratch"])  # its teacher is there
+    together: list[int] = []
+
+    def weighed(worker: Worker, every: float) -> tuple[int, int]:
+        if not isinstance(worker.task.work, Cohort):
+            return 0, 0
+        together.append(len(worker.task.work.trials))
+        return 10**15, 0
+
+    monkeypatch.setattr(Worker, "weigh", weighed)
+    found = run(["kd", "fitnet", "at"], limits=Limits(memory_gb=2))
+    assert {r.question.method: r.status for r in found.records} == dict.fromkeys(
+        ["kd", "fitnet", "at"], "oom"
+    )
+    assert {r.failure.message.partition(": ")[2] for r in found.records} == {
+        "took more than 2 GB of memory"
+    }
+    assert sorted(together) == [1, 1, 1, 2, 3]
+
+
+def test_a_signal_has_what_is_in_training_put_away_and_is_told_when_that_is_done(
+    tmp_path: Path, kdbench_suite: Any, kdbench_registry: Any, kdbench_silence: Any
+) -> None:
+    notes: list[str] = []
+    kdbench_silence.note = notes.append
+    kdbench_silence.tick = lambda workers: (
+        signal.raise_signal(signal.SIGINT)
+        if not notes and any(doing.trials and doing.share > 0.02 for doing in workers)
+        else None
+    )
+    suite = kdbench_suite(methods=["scratch", "kd"], steps=2000)
+    store = Store(tmp_path / "store")
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(suite, kdbench_registry, store, kdbench_silence, workers=1)
+    assert notes[0] == "putting away what is in training; once more to leave at once"
+    assert "is put away at" in notes[1]
+    standings = {standing(path) for path in (tmp_path / "store" / "checkpoints").iterdir()}
+    (where,) = standings
+    assert where
+    assert 0.02 < where.share < 1
+    assert kdbench_silence.records == []
