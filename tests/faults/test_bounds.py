@@ -109,7 +109,7 @@ def test_each_has_its_status_its_line_and_no_other_trial_s_bits(
         suite = kdbench_suite(methods=[*methods], limits=limits)
         return engine.run(suite, registry, store, kdbench_silence, workers=1).records
 
-    others = [how for how in (*EXPECTED, "kd", "floods", "says") if how != "sleeps"]
+    others = [how for how in (*EXPECTED, "kd", "says", "floods") if how != "sleeps"]
     records = run(*others, memory_gb=1.0, checkpoint_seconds=0.01) + run("sleeps", trial_seconds=15)
     found = {record.question.method: record for record in records}
     for how, (status, why) in EXPECTED.items():
