@@ -1,18 +1,18 @@
 """A fault at a chosen moment of every Python process that has this folder on its PYTHONPATH.
 
-Nothing of kdbench is changed for it: the interpreter tells an audit hook what it is about to do, and
-workers inherit the environment. A moment is the n-th matching event, counted over all processes:
+Nothing of kdbench is changed for it: the interpreter tells an audit hook what it is about to do,
+and workers inherit the environment. A moment is the n-th matching event, over all processes:
 
     FAULT_EVENT   which events, a regular expression of the whole name: open (for writing only),
-                  tempfile.mkstemp, tempfile.mkdtemp, os.rename (os.replace too), os.mkdir, os.remove
+                  tempfile.mkstemp, tempfile.mkdtemp, os.rename (os.replace too), os.mkdir
     FAULT_PATH    what is searched in the path concerned (a rename's: the new one), likewise
     FAULT_AT      n, from 1 on; 0 for never: then events are only written down
     FAULT_LOG     the file where each matching event is a line: process, event, path; its lines are
                   the count, so a new run takes a new file
     FAULT_ACTION  kill: SIGKILL for the whole process group, before the event happens
-                  kill-leader: for the group's first process only, which is `kdbench run` itself if it
-                  was started in a session of its own
-                  enospc: OSError, no space left on device, at the n-th event and at every later one
+                  kill-leader: for the group's first process only, which is `kdbench run` itself
+                  if it was started in a session of its own
+                  enospc: OSError, no space left, at the n-th event and at every later one
     FAULT_DELAY   seconds from the event to the kill; 0 if it is not given
 """
 
