@@ -19,7 +19,7 @@ from kdbench.record.schema import (
 )
 from kdbench.record.spec import Spec, Value, frozen
 from kdbench.record.speed import QUIET, SpeedRecord, StepSpeed
-from kdbench.record.store import Store, content, safe_name, write_atomically
+from kdbench.record.store import Store, content, safe_name, sweep, write_atomically
 
 __all__ = [
     "PROTOCOL_VERSION",
@@ -56,6 +56,7 @@ __all__ = [
     "frozen",
     "safe_name",
     "standing",
+    "sweep",
     "told",
     "write_atomically",
 ]

@@ -5,7 +5,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from pydantic import ValidationError
 from kdbench.errors import StoreError
 from kdbench.record.canonical import fingerprint
 from kdbench.record.schema import Record
+
+ABANDONED = 3600.0
+"""Seconds after which nobody is still writing a temporary file: who did was killed."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.=+,-]+")
 
@@ -45,6 +49,24 @@ def write_atomically(path: Path, content: bytes) -> None:
             f"cannot write {path}",
             str(error),
             "free space there, or choose another place with --store",
+        ) from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files anywhere below `folder` that killed processes left.
+
+    Raises:
+        StoreError: The file system refuses.
+    """
+    try:
+        for path in folder.rglob(".*.part"):
+            if path.stat().st_mtime < time.time() - ABANDONED:
+                path.unlink()
+    except FileNotFoundError:
+        return  # another run sweeps here too: one of them comes to the end
+    except OSError as error:
+        raise StoreError(
+            f"cannot remove an abandoned file in {folder}", str(error), "make it writable"
         ) from error
 
 
@@ -139,6 +161,21 @@ class Store:
         """Remove what was put away of this question, by whatever code."""
         for path in self.root.glob(f"checkpoints/{question}-*.safetensors"):
             path.unlink(missing_ok=True)
+
+    def tidy(self, records: Sequence[Record]) -> None:
+        """Remove what runs left that were killed: parts of files, checkpoints of what is done.
+
+        Args:
+            records: All that there are.
+
+        Raises:
+            StoreError: The file system refuses.
+        """
+        sweep(self.root)
+        for record in records:
+            if record.status == "ok":
+                prints = record.fingerprints
+                self.checkpoint(prints.question, prints.code).unlink(missing_ok=True)
 
     @contextmanager
     def claim(self, question: str) -> Iterator[bool]:

@@ -9,13 +9,17 @@ and workers inherit the environment. A moment is the n-th matching event, over a
     FAULT_AT      n, from 1 on; 0 for never: then events are only written down
     FAULT_LOG     the file where each matching event is a line: process, event, path; its lines are
                   the count, so a new run takes a new file
-    FAULT_ACTION  kill: SIGKILL for the whole process group, before the event happens
-                  kill-leader: for the group's first process only, which is `kdbench run` itself
+    FAULT_ACTION  kill: SIGKILL for all processes of the session, before the event happens
+                  kill-leader: for the session's first process only, which is `kdbench run` itself
                   if it was started in a session of its own
                   enospc: OSError, no space left, at the n-th event and at every later one
     FAULT_DELAY   seconds from the event to the kill; 0 if it is not given
+
+And `FAULT_WITHOUT`, with or without the others: a module that cannot be imported, as if it were not
+installed (altair: then no run spends its time on drawing the board's page).
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -23,6 +27,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 _WRITING = os.O_WRONLY | os.O_RDWR
 _EVENTS, _PATHS = (re.compile(os.environ.get(name, "")) for name in ("FAULT_EVENT", "FAULT_PATH"))
@@ -71,11 +76,21 @@ def _count(line: str) -> int:
 
 def _kill(action: str, delay: float = 0.0) -> None:
     time.sleep(delay)
-    if action == "kill":
-        os.killpg(0, signal.SIGKILL)
-    else:
-        os.kill(os.getpgrp(), signal.SIGKILL)
+    leader, here = os.getsid(0), os.getpid()
+    for process in [*_session(leader), here] if action == "kill" else [leader]:
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            os.kill(process, signal.SIGKILL)
 
 
+def _session(leader: int) -> Iterator[int]:
+    """All other processes of the session, the oldest first."""
+    for process in sorted(int(name) for name in filter(str.isdigit, os.listdir("/proc"))):  # noqa: PTH208 - names alone
+        with contextlib.suppress(ProcessLookupError):
+            if process != os.getpid() and os.getsid(process) == leader:
+                yield process
+
+
+if "FAULT_WITHOUT" in os.environ:
+    sys.modules[os.environ["FAULT_WITHOUT"]] = None  # type: ignore[assignment]
 if "FAULT_LOG" in os.environ:
     sys.addaudithook(_watch)
