@@ -157,7 +157,7 @@ def rerun(made: "Plan", store: "Store", lines: "Lines", device: str) -> "Record"
     from kdbench.registry import cache_dir
 
     (trial,) = made.trials
-    if store.answered(trial.question.fingerprint, trial.code):
+    if store.answered(trial.question.fingerprint, trial.code, trial.attempts):
         raise UsageError(
             f"{store.root} answers this question already",
             "nothing would run",

@@ -39,7 +39,7 @@ class Done:
     Attributes:
         found: Every selected trial with its record.
         records: Written just now.
-        claimed: Trials that another run was at.
+        claimed: Trials that other runs were at to the end.
         board: Of what was selected.
         files: Of the whole store's board.
         why_not: Why its page was not written, in a line, or "".
@@ -64,8 +64,9 @@ class Done:
         return not any(map(self.bad, self.found))
 
     def bad(self, one: Outcome) -> bool:
-        """Whether a trial is neither ok nor left for another time because the time was over."""
-        return one.status != "ok" and not (self.late and one.status == "open")
+        """Whether a trial is neither ok nor left for another time or to another run."""
+        left = one.status == "open" and (self.late or self.claimed)
+        return one.status != "ok" and not left
 
 
 def answer(

@@ -12,7 +12,7 @@ from kdbench.engine.schedule import Schedule
 from kdbench.engine.until import Until
 from kdbench.engine.worker import warm_up
 from kdbench.plan import Plan
-from kdbench.record import Record, Store
+from kdbench.record import Record, Store, sweep
 from kdbench.registry import Registry, cache_dir, data_dir
 from kdbench.suite import Limits, Suite
 
@@ -26,7 +26,7 @@ class Run:
     Attributes:
         plan: With the state of every trial before the run.
         records: Written by this run.
-        claimed: Trials that another run was at.
+        claimed: Trials that other runs were at to the end.
         late: Whether the time was over before all was done.
     """
 
@@ -79,6 +79,8 @@ def run(
     bench = Bench(cache_dir(), store.root, device, limits or suite.limits)
     warm_up()
     known = store.records()
+    store.tidy(known)
+    sweep(bench.cache / "teachers")
     made = planning.make(suite, registry, known, str(data_dir()))
     started(made)
     count = workers or (cores() if device == "cpu" else 1)
@@ -86,4 +88,4 @@ def run(
     cohorts = planning.shared(level(open_, store), count, made.cost(known))
     schedule = Schedule(cohorts, made.teachers(open_), bench, count, listener, until)
     records = schedule.run()
-    return Run(made, tuple(records), schedule.claimed, schedule.late)
+    return Run(made, tuple(records), schedule.queue.left, schedule.late)

@@ -35,6 +35,13 @@ class Queue:
         self.tasks = [Task(job) for job in teachers] + [Task(cohort) for cohort in cohorts]
         self._open = {job.key for job in teachers}
         self._lost: dict[str, KDBenchError] = {}
+        self._left: list[Cohort] = []
+        self._tried = 0
+
+    @property
+    def left(self) -> int:
+        """Trials that were left to other runs."""
+        return sum(len(cohort.trials) for cohort in self._left)
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -42,6 +49,23 @@ class Queue:
     def add(self, cohort: Cohort) -> None:
         """Have it wait at the end."""
         self.tasks.append(Task(cohort))
+
+    def leave(self, cohort: Cohort) -> None:
+        """Leave its trials to the other runs that are at them."""
+        self._left.append(cohort)
+
+    def again(self, store: Store) -> bool:
+        """Whether what was left to other runs waits once more.
+
+        A run that was killed leaves what it was at to the others. Nobody waits for the living: what
+        was left is tried again as long as that makes it less.
+        """
+        if self.left in (0, self._tried):
+            return False
+        self._tried = self.left
+        self.tasks += map(Task, level(self._left, store))
+        self._left = []
+        return True
 
     def next(self, last: tuple[str, ...], others: Collection[tuple[str, ...]]) -> Task | None:
         """Takes out a task whose teachers are there; what is kept of a teacher's answers is shared.

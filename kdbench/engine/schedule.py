@@ -53,7 +53,6 @@ class Schedule:
         self.queue, self.until, self.late = Queue(teachers, cohorts), until, False
         self.errors: list[KDBenchError] = []
         self.records: list[Record] = []
-        self.claimed = 0
         count = min(max(1, count), len(self.queue))
         given = bench.limits.memory_gb
         self.memory = int(1e9 * given) if given else share(max(1, count))
@@ -94,7 +93,9 @@ class Schedule:
             self._hand_out()
             busy = [worker for worker in self.workers if worker.task]
             if not busy:
-                return
+                if self.until.away < time.monotonic() or not self.queue.again(self.store):
+                    return
+                continue
             pipes = [pipe for worker in busy for pipe in (worker.pipe, worker.said.pipe)]
             ready = wait(pipes, timeout=POLL_SECONDS)
             for worker in busy:
@@ -132,14 +133,15 @@ class Schedule:
         assert isinstance(task.work, Cohort)
         if self.queue.lost(task.work.awaited):
             return None
-        ours = []
+        ours, theirs = [], []
         for trial in task.work.trials:
             asked = trial.question.fingerprint
-            free = task.claims.enter_context(self.store.claim(asked))
-            if free and not self.store.answered(asked, trial.code):
+            if not task.claims.enter_context(self.store.claim(asked)):
+                theirs.append(trial)
+            elif not self.store.answered(asked, trial.code, trial.attempts):
                 ours.append(trial)
-            else:
-                self.claimed += 1
+        if theirs:
+            self.queue.leave(replace(task.work, trials=tuple(theirs)))
         if not ours:
             task.claims.close()
             return None

@@ -31,11 +31,20 @@ class Plan:
         cohorts = (
             replace(c, trials=tuple(t for t in c.trials if t.state in wanted)) for c in self.cohorts
         )
-        found = [cohort for cohort in cohorts if cohort.trials]
-        places = {
-            keys: place for place, keys in enumerate(dict.fromkeys(c.taught_by for c in found))
-        }
-        return tuple(sorted(found, key=lambda cohort: places[cohort.taught_by]))
+        return _by_teacher([cohort for cohort in cohorts if cohort.trials])
+
+    def shard(self, number: int, count: int) -> "Plan":
+        """One of so many parts of the plan, the same whatever is known already; it may be empty.
+
+        Cohorts stay whole and those of one teacher follow each other, so that a part needs few
+        teachers; parts differ by one cohort at most.
+
+        Args:
+            number: Of the part, from 1 to `count`.
+        """
+        cohorts = _by_teacher(self.cohorts)
+        first, end = (len(cohorts) * at // count for at in (number - 1, number))
+        return replace(self, cohorts=cohorts[first:end])
 
     def teachers(self, cohorts: Iterable[Cohort]) -> tuple[TeacherJob, ...]:
         """The distinct teachers of these cohorts, each after its own teachers."""
@@ -82,6 +91,13 @@ class Plan:
                 else:
                     return None
         return total / workers / 60
+
+
+def _by_teacher(cohorts: Sequence[Cohort]) -> tuple[Cohort, ...]:
+    """Those of one teacher after each other, in the order in which their teachers come first."""
+    keys = dict.fromkeys(cohort.taught_by for cohort in cohorts)
+    places = {key: place for place, key in enumerate(keys)}
+    return tuple(sorted(cohorts, key=lambda cohort: places[cohort.taught_by]))
 
 
 def _kind(asked: Question) -> tuple[str, str, str]:

@@ -37,6 +37,7 @@ class Fault:
         event, path: Regular expressions of the event and of its path.
         at: The n-th is meant; 0 for none, they are only written down.
         action, delay: What then happens, and how many seconds later.
+        log: Where matching events are written down, and counted together; the run's own by default.
     """
 
     event: str
@@ -44,6 +45,7 @@ class Fault:
     at: int = 0
     action: str = "kill"
     delay: float = 0.0
+    log: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Place:
             environment |= {
                 "FAULT_EVENT": fault.event, "FAULT_PATH": fault.path, "FAULT_AT": str(fault.at),
                 "FAULT_ACTION": fault.action, "FAULT_DELAY": str(fault.delay),
-                "FAULT_LOG": str(self.root / f"{name}.log"),
+                "FAULT_LOG": str(fault.log or self.root / f"{name}.log"),
             }  # fmt: skip
         return Run(self.root / f"{name}.txt", [*map(str, line)], environment)
 

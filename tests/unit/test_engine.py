@@ -6,6 +6,7 @@ import pickle
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from multiprocessing import Pipe
 from pathlib import Path
@@ -80,6 +81,32 @@ def test_a_trial_that_another_run_is_at_is_left_to_it_and_a_bad_pair_does_not_en
     with store.claim(other.question.fingerprint):
         assert run(["scratch", "kd"]).claimed == 1
     assert [r.question.method for r in run(["scratch", "kd"]).records] == ["scratch"]
+
+
+def test_what_was_left_to_a_run_that_is_gone_is_tried_once_more_and_what_it_did_is_not(
+    tmp_path: Path, run: Callable[..., Any], kdbench_plan: Callable[..., Any], kdbench_silence: Any
+) -> None:
+    store = Store(tmp_path / "store")
+    freed, done, held, _ = kdbench_plan(methods=["scratch", "kd", "at", "dkd"], steps=2).trials
+    claims = {one.spec.name: ExitStack() for one in (freed, done, held)}
+    for one in (freed, done, held):
+        assert claims[one.spec.name].enter_context(store.claim(one.question.fingerprint))
+
+    def told(record: Any) -> None:  # the other run fails at one, and is killed at another
+        if record.question.method == "dkd":
+            where = kdbench_silence.records[0].environment
+            store.add(done.record("digits", "failed", where))
+            claims["kd"].close()
+            claims["scratch"].close()
+
+    kdbench_silence.record = lambda record: (kdbench_silence.records.append(record), told(record))
+    ran = run(["scratch", "kd", "at", "dkd"])
+    assert [record.question.method for record in ran.records] == ["dkd", "scratch"]
+    assert ran.claimed == 1
+    claims["at"].close()
+    assert sorted((r.question.method, r.status) for r in store.records()) == [
+        ("dkd", "ok"), ("kd", "failed"), ("scratch", "ok"),
+    ]  # fmt: skip
 
 
 def test_a_device_that_is_not_there_is_what_a_worker_says_first(

@@ -581,3 +581,24 @@ def test_cohorts_of_one_teacher_follow_each_other(kdbench_plan: Any) -> None:
     assert [(str(c.pair), c.seed) for c in made.work()] == [
         (pairs[0], 0), (pairs[2], 0), (pairs[0], 1), (pairs[2], 1), (pairs[1], 0), (pairs[1], 1),
     ]  # fmt: skip
+
+
+def test_shards_are_whole_cohorts_each_in_one_of_few_teachers_whatever_is_known(
+    kdbench_plan: Any,
+) -> None:
+    pairs = ["resnet8:resnet8[width=0.25]", "resnet14:resnet8[width=0.25]",
+             "resnet8:resnet8[width=0.5]"]  # fmt: skip
+    asked = {"methods": ["kd", "metadistil"], "pairs": pairs, "seeds": [0, 1]}
+    made = kdbench_plan(**asked)
+    for count in (1, 2, 3, 5, 12, 15):
+        parts = [made.shard(number, count) for number in range(1, count + 1)]
+        sizes = [len(part.cohorts) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+        assert sorted(c.name for part in parts for c in part.cohorts) == sorted(
+            c.name for c in made.cohorts
+        )
+    thirds = [made.shard(number, 3) for number in (1, 2, 3)]
+    assert [len(part.teachers(part.cohorts)) for part in thirds] == [1, 1, 1]
+    known = [answered(trial) for trial in thirds[0].trials]
+    assert not kdbench_plan(known, **asked).shard(1, 3).work()
+    assert kdbench_plan(known, **asked).shard(2, 3).work() == thirds[1].cohorts

@@ -115,16 +115,40 @@ def test_a_newer_record_is_refused_rather_than_misread(store: Store, kdbench_rec
         store.records()
 
 
-def test_answered_means_ok_by_the_same_code(store: Store, kdbench_record: Made) -> None:
+def test_answered_means_ok_or_tried_since_by_the_same_code(
+    store: Store, kdbench_record: Made
+) -> None:
     record = kdbench_record()
     question, code = record.fingerprints.question, record.fingerprints.code
-    assert not store.answered(question, code)
+    assert not store.answered(question, code, 0)
     store.add(kdbench_record(status="failed"))
-    assert not store.answered(question, code)
+    assert not store.answered(question, code, 1)
+    assert store.answered(question, code, 0)  # by another run, since nothing was known
     store.add(record)
-    assert store.answered(question, code)
-    assert not store.answered(question, "d" * 64)
-    assert not store.answered(question[:12] + "0" * 52, code)
+    assert store.answered(question, code, 1)
+    assert not store.answered(question, "d" * 64, 0)
+    assert not store.answered(question[:12] + "0" * 52, code, 0)
+
+
+def test_what_killed_runs_left_is_removed_and_what_is_in_use_is_not(
+    store: Store, kdbench_record: Made
+) -> None:
+    done, open_ = kdbench_record(), kdbench_record(status="timeout", attempt=2)
+    again = kdbench_record(question=done.question.model_copy(update={"seed": 4}), status="timeout")
+    record = store.add(done)
+    away = [
+        store.checkpoint(one.fingerprints.question, code)
+        for one, code in ((done, "c" * 64), (done, "d" * 64), (again, "c" * 64))
+    ]
+    parts = [record.parent / ".old.part", away[0].parent / ".old.part", record.parent / ".new.part"]
+    for path in (*away, *parts):
+        write_atomically(path, b"")
+    for path in parts[:2]:
+        os.utime(path, (0, 0))
+    store.tidy([done, open_, again])
+    assert [path.exists() for path in away] == [False, True, True]
+    assert [path.exists() for path in parts] == [False, False, True]
+    assert store.records() == [done]
 
 
 def test_an_artifact_lies_by_its_content(store: Store) -> None:
