@@ -62,6 +62,7 @@ def run(
     variants: Sequence[str] = (),
     budget: float | None = None,
     steps: int | None = None,
+    shard: str | None = None,
     store: str | Path | None = None,
     device: str = "cpu",
     workers: int | None = None,
@@ -78,6 +79,7 @@ def run(
         variants: Of the suite's, these alone.
         budget: Share of the training to spend, in (0, 1].
         steps: Number of steps to train for instead.
+        shard: The part to do, as "1/4"; the board still is of all that was selected.
         store: Folder of the records; `KDBENCH_STORE`, or `./kdbench-runs/SUITE`.
         device: "cpu", "cuda" or "cuda:N".
         workers: Processes; one a core by default.
@@ -103,7 +105,7 @@ def run(
     place = store if store is not None else os.environ.get("KDBENCH_STORE")
     asked = choose(
         suite, Path(place) if place else None, methods, pairs, datasets, seeds, budget, steps,
-        variants=variants,
+        variants=variants, part=shard,
     )  # fmt: skip
     with reporter(progress) as listener:
         done = answer(asked, listener, device, workers, retry, listener.started)

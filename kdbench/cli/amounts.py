@@ -73,3 +73,24 @@ def gigabytes(text: str) -> float:
             "write --memory-limit 500MB or 4GB",
         )
     return float(found[1]) / {"MB": 1e3, "GB": 1}[found[2]]
+
+
+def shard(text: str) -> tuple[int, int]:
+    """The number of the part that `text` writes, and of how many.
+
+    Raises:
+        UsageError: It is no such pair, or there is no such part.
+
+    Example:
+        >>> shard("2/3")
+        (2, 3)
+    """
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise UsageError(
+            f"--shard {text!r} is no part of a plan",
+            "expected its number, from 1 on, and how many there are",
+            "write --shard 1/4 to --shard 4/4",
+        )
+    return number, count

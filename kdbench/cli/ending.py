@@ -27,7 +27,8 @@ def tell(asked: Selection, done: "Done", more: str) -> None:
     from kdbench.cli.outcome import counts
 
     say()
-    say(", ".join(f"{number} {status}" for status, number in counts(done.found).items()))
+    found = counts(done.found).items()
+    say(", ".join(f"{number} {status}" for status, number in found) or "nothing is in this shard")
     if done.late:
         say(_unfinished(done))
     if done.claimed:
@@ -66,17 +67,19 @@ def following(asked: Selection, done: "Done", more: str) -> str:
     where = f" --store {shlex.quote(str(root))}" if elsewhere else ""
     here, all_of_it = asked.suite, asked.whole
     whole = (here.axes, here.variants) == (all_of_it.axes, all_of_it.variants)
-    again = f"kdbench run {name}{where}" if whole else "the same command"
+    part = " --shard {}/{}".format(*asked.shard) if asked.shard else ""
+    again = f"kdbench run {name}{part}{where}" if whole else "the same command"
     if done.late:
         return f"{again}{more}" if asked.suite == asked.whole else "the same command"
     if any(one.status not in {"ok", "open"} for one in done.found):
         return f"mend what failed, then {again} {'--retry' if whole else 'with --retry'}"
     if any(one.status == "open" for one in done.found):
         return again
-    if not done.found[0].trial.question.full:
+    if done.found and not done.found[0].trial.question.full:
         return f"{again}, the full protocol" if whole else f"{again} without --budget and --steps"
     told = "report" if all_of_it.report or all_of_it.claims else "leaderboard"
-    return f"kdbench {told} {shlex.quote(str(root)) if elsewhere else name}"
+    others = "the other shards, then " if asked.shard else ""
+    return f"{others}kdbench {told} {shlex.quote(str(root)) if elsewhere else name}"
 
 
 def summary(asked: Selection, done: "Done", more: str) -> dict[str, object]:

@@ -10,6 +10,7 @@ from kdbench.cli.selection import (
     Datasets,
     Pairs,
     Seeds,
+    Shard,
     Steps,
     StoreDir,
     SuiteName,
@@ -34,6 +35,7 @@ def plan(
     seeds: Seeds = None,
     budget: Budget = None,
     steps: Steps = None,
+    shard: Shard = None,
     store: StoreDir = None,
     workers: Workers = None,
     as_json: AsJson = False,
@@ -58,6 +60,7 @@ def plan(
         plugins_dir,
         no_plugin,
         variants,
+        shard,
     )
     records = asked.store.records()
     made = work.planned(asked, records)
@@ -68,7 +71,7 @@ def plan(
     if as_json:
         json_out(facts)
         return
-    for line in announced(made, False, count, minutes):
+    for line in announced(made, False, count, minutes, asked.shard):
         say(line)
     say()
     table(

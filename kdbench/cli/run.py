@@ -21,6 +21,7 @@ from kdbench.cli.selection import (
     Pairs,
     Seeds,
     Selection,
+    Shard,
     Steps,
     StoreDir,
     SuiteName,
@@ -49,6 +50,7 @@ def run(
     seeds: Seeds = None,
     budget: Budget = None,
     steps: Steps = None,
+    shard: Shard = None,
     store: StoreDir = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     workers: Workers = None,
@@ -91,6 +93,7 @@ def run(
                 plugins_dir,
                 no_plugin,
                 variants,
+                shard,
             )
             limits = asked.suite.limits.model_copy(update=bounds)
             done = _answer(asked, lines, device, workers, retry, until, limits)
@@ -123,7 +126,7 @@ def _answer(
         count = workers or (engine.cores() if device == "cpu" else 1)
         used = busy(made, retry, count)
         minutes = made.minutes(asked.store.records(), used, retry=retry) if cohorts else 0.0
-        for line in announced(made, retry, count, minutes):
+        for line in announced(made, retry, count, minutes, asked.shard):
             lines.say(line)
         lines.start(made, cohorts, minutes)
 
@@ -164,7 +167,10 @@ def busy(made: "Plan", retry: bool, workers: int) -> int:
     return min(workers, len(shared(made.work(retry=retry), workers)))
 
 
-def announced(made: "Plan", retry: bool, workers: int, minutes: float | None) -> Iterator[str]:
+def announced(
+    made: "Plan", retry: bool, workers: int, minutes: float | None,
+    shard: tuple[int, int] | None = None,
+) -> Iterator[str]:  # fmt: skip
     """What is going to be done, a line each."""
     from collections import Counter
 
@@ -172,6 +178,10 @@ def announced(made: "Plan", retry: bool, workers: int, minutes: float | None) ->
 
     cohorts, states = made.work(retry=retry), Counter(trial.state for trial in made.trials)
     yield f"suite {made.suite.name}" + (f": {made.suite.title}" if made.suite.title else "")
+    if shard:
+        yield "shard {} of {}: {}".format(*shard, counted(len(made.cohorts), "cohort"))
+    if not made.trials:
+        return
     told = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
     yield f"{counted(len(made.trials), 'trial')}: {told}"
     if part := share(made.trials[0].question):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from kdbench.cli.amounts import seeds
+from kdbench.cli.amounts import seeds, shard
 from kdbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = [
     "Pairs",
     "Seeds",
     "Selection",
+    "Shard",
     "Steps",
     "StoreDir",
     "SuiteName",
@@ -83,6 +84,15 @@ Steps: TypeAlias = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+Shard: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do the I-th of N parts alone, each on a machine of its own.",
+        rich_help_panel=_PANEL,
+    ),
+]
 StoreDir: TypeAlias = Annotated[
     Path | None,
     typer.Option(
@@ -126,6 +136,7 @@ class Selection:
         suite: The suite with what was selected.
         registry: What is installed, and the plugin files that were given.
         store: Where the records lie.
+        shard: The number of the part of its plan that is asked, and of how many; None for all.
     """
 
     name: str
@@ -133,6 +144,7 @@ class Selection:
     suite: "Suite"
     registry: "Registry"
     store: "Store"
+    shard: tuple[int, int] | None = None
 
 
 def choose(
@@ -147,8 +159,12 @@ def choose(
     folders: Sequence[Path] | None = None,
     blocked: Sequence[str] | None = None,
     variants: Sequence[str] | None = None,
+    part: str | None = None,
 ) -> Selection:
     """The selection that these options mean; `chosen` are the seeds, as text or as numbers.
+
+    Args:
+        part: The shard, as text.
 
     Raises:
         UsageError: No such suite, file or name, or a value out of range.
@@ -164,6 +180,7 @@ def choose(
             "both say how long to train",
             "leave one out",
         )
+    one_of = None if part is None else shard(part)
     whole = suites.load(name)
     numbers = seeds(chosen) if isinstance(chosen, str) else tuple(chosen or ())
     registry, named = select(methods, folders, blocked)
@@ -176,7 +193,8 @@ def choose(
         budget=budget,
         steps=steps,
     )
-    return Selection(name, whole, suite, registry, Store(store_folder(whole.name, store)))
+    place = Store(store_folder(whole.name, store))
+    return Selection(name, whole, suite, registry, place, one_of)
 
 
 def store_folder(suite: str, given: Path | None) -> Path:

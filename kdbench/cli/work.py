@@ -107,6 +107,7 @@ def answer(
             started=begin,
             until=until,
             limits=limits,
+            shard=selection.shard,
         )
         claimed, late = run.claimed, run.late
     except KDBenchError as caught:
@@ -133,7 +134,8 @@ def answer(
 
 def planned(selection: "Selection", records: Sequence[Record]) -> plan.Plan:
     """The plan of what was selected, with the state of every trial."""
-    return plan.make(selection.suite, selection.registry, records, str(data_dir()))
+    made = plan.make(selection.suite, selection.registry, records, str(data_dir()))
+    return made.shard(*selection.shard) if selection.shard else made
 
 
 def keep(selection: "Selection", spec: BoardSpec) -> None:
@@ -157,7 +159,7 @@ def keep(selection: "Selection", spec: BoardSpec) -> None:
 def board(selection: "Selection", spec: BoardSpec, records: Sequence[Record]) -> Board:
     """The board of what was selected, and of the baselines beside it where the store has them."""
     suite = selection.suite
-    wide = replace(selection, suite=suite.beside())
+    wide = replace(selection, suite=suite.beside(), shard=None)
     made = planned(wide, records)
     asked = {name: one.axes.methods for name, one in suite.varied()}
     keys = {trial.question.table for trial in made.trials}

@@ -57,6 +57,7 @@ def run(
     retry: bool = False,
     limits: Limits | None = None,
     until: Until = Until(),  # noqa: B008 - frozen
+    shard: tuple[int, int] | None = None,
     started: Callable[[Plan], None] = lambda plan: None,
 ) -> Run:
     """Answer every open question of a suite.
@@ -71,6 +72,7 @@ def run(
         retry: Ask failed trials again.
         limits: In place of the suite's.
         until: When it is to be over; what is in training then is put away.
+        shard: Which part of the plan alone, of how many; see `Plan.shard`.
         started: Is handed the plan before anything runs.
 
     Raises:
@@ -82,6 +84,8 @@ def run(
     store.tidy(known)
     sweep(bench.cache / "teachers")
     made = planning.make(suite, registry, known, str(data_dir()))
+    if shard:
+        made = made.shard(*shard)
     started(made)
     count = workers or (cores() if device == "cpu" else 1)
     open_ = made.work(retry=retry)
