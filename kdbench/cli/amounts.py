@@ -1,10 +1,10 @@
-"""Numbers as they are typed: seeds, times and sizes."""
+"""Numbers as they are typed: seeds, times, sizes and parts."""
 
 import re
 
 from kdbench.errors import UsageError
 
-__all__ = ["gigabytes", "seconds", "seeds"]
+__all__ = ["gigabytes", "seconds", "seeds", "shard"]
 
 _MOST_SEEDS = 10_000
 

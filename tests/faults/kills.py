@@ -14,12 +14,12 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from time import monotonic as now
 
 from tabulate import tabulate
 
@@ -158,34 +158,28 @@ class Kill:
     outlived: float
 
 
-def chain(
-    place: Place, moments: Callable[[Place], Moment | None], longest: float
-) -> Iterator[Kill]:
-    """Runs and kills at a place, until a run comes to its end.
+def struck(place: Place, name: str, moment: Moment | None, longest: float) -> Kill | None:
+    """The kill that hit a run; None if the run came to its end.
 
     Args:
-        moments: The next one; None for a run that nobody disturbs.
+        name: Of the run.
+        moment: None for a run that nobody disturbs.
         longest: Seconds after which a run hangs.
 
     Raises:
-        AssertionError: A run failed, hung or left processes or torn files.
+        AssertionError: It failed, hung or left processes or torn files.
     """
-    for number in count():
-        moment = moments(place)
-        with place.start(f"run-{number}", fault=moment.fault if moment else None) as run:
-            timed = moment is not None and not moment.fault
-            code = run.wait(moment.seconds if moment and timed else longest)
-            if moment and timed and code is None:
-                run.kill(alone=moment.alone)
-                code = run.wait(longest)
-            assert code is not None, f"a run hangs:\n{run.said()}"
-            outlived = run.gone()
-        sound(place)
-        if code == 0:
-            return
-        assert moment, f"a run that nobody disturbed ended with {code}:\n{run.said()}"
-        assert code == -signal.SIGKILL, f"it was not killed but ended with {code}:\n{run.said()}"
-        yield Kill(moment, outlived)
+    with place.start(name, fault=moment.fault if moment else None) as run:
+        timed = moment is not None and not moment.fault
+        code = run.wait(moment.seconds if moment and timed else longest)
+        if moment and timed and code is None:
+            run.kill(alone=moment.alone)
+            code = run.wait(longest)
+        assert code is not None, f"a run hangs:\n{run.said()}"
+        assert code in (0, -signal.SIGKILL), f"it ended with {code}:\n{run.said()}"
+        outlived = run.gone()
+    sound(place)
+    return Kill(moment, outlived) if moment and code else None
 
 
 def place(root: Path, asked: Path, workers: int, cache: Path | None = None) -> Place:
@@ -213,25 +207,23 @@ def main() -> None:
 
 def hit(folder: Path, kills: int, seed: int, workers: int) -> None:
     """Kills so often in this folder, and prints what came of it as a table in Markdown."""
-    rng, began = random.Random(seed), time.monotonic()
+    rng, began = random.Random(seed), now()
     toml = suite(folder / "kills.toml")
-    place(folder / "first", toml, workers).start("first", "--steps", "1").wait(600)
-    reference = place(folder / "reference", toml, workers, folder / "first" / "cache")
-    start = time.monotonic()
-    code = (run := reference.start("run")).wait(1200)
-    assert code == 0, run.said()
-    longest = time.monotonic() - start
+    assert not struck(place(folder / "first", toml, workers), "run", None, 1200)
+    reference, start = place(folder / "whole", toml, workers, folder / "first" / "cache"), now()
+    assert not struck(reference, "run", None, 1200)
+    longest = now() - start
     done: list[Kill] = []
     chains = records = 0
     while len(done) < kills:
         here = place(folder / str(chains), toml, workers, folder / "first" / "cache")
-        for kill in chain(
-            here,
-            lambda one: draw(rng, possible(one), longest) if len(done) < kills else None,
-            20 * longest + 60,
-        ):
+        for number in count():
+            moment = draw(rng, possible(here), longest) if len(done) < kills else None
+            kill = struck(here, f"run-{number}", moment, 20 * longest + 60)
+            if not kill:
+                break
             done.append(kill)
-            print(f"{len(done)}: {kill.moment}", file=sys.stderr, flush=True)
+            print(f"{len(done)}: {moment}", file=sys.stderr, flush=True)
         records += same(here, reference)
         chains += 1
         print(f"chain {chains} is as the reference", file=sys.stderr, flush=True)
@@ -241,7 +233,7 @@ def hit(folder: Path, kills: int, seed: int, workers: int) -> None:
         f"\n{len(done)} kills in {chains} chains, all survived; {records} records compared, "
         f"{records // chains} a chain. The last process was gone at most "
         f"{max(kill.outlived for kill in done):.1f} s after its run. It took "
-        f"{time.monotonic() - began:.0f} s; a run without kills takes {longest:.0f} s."
+        f"{now() - began:.0f} s; a run without kills takes {longest:.0f} s."
     )
 
 
