@@ -195,7 +195,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="from which the moments are drawn")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--keep", type=Path, help="a new folder in which all is left to look at")
+    parser.add_argument(
+        "--keep", type=Path, help="a new folder, where a chain that went wrong is left"
+    )
     asked = parser.parse_args()
     if asked.keep:
         asked.keep.mkdir()
