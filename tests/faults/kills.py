@@ -121,7 +121,7 @@ KINDS: dict[str, Callable[[random.Random], Fault]] = {
     "a checkpoint": _write(r"/checkpoints/", 18),
     "a step": _step(r"/checkpoints/", 6, 0.3),
     "an artifact": _write(r"/artifacts/", 12),
-    "a record": _write(r"/records/", 9),
+    "a record": _write(r"/records/.*\.(part|json)$", 9),
 }
 TEACHER = ("a teacher's file", "a teacher's step")
 ANY = "any time"
