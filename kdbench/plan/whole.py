@@ -43,7 +43,8 @@ class Plan:
             number: Of the part, from 1 to `count`.
         """
         cohorts = _by_teacher(self.cohorts)
-        first, end = (len(cohorts) * at // count for at in (number - 1, number))
+        each, more = divmod(len(cohorts), count)
+        first, end = (each * at + min(at, more) for at in (number - 1, number))
         return replace(self, cohorts=cohorts[first:end])
 
     def teachers(self, cohorts: Iterable[Cohort]) -> tuple[TeacherJob, ...]:
