@@ -118,10 +118,10 @@ KINDS: dict[str, Callable[[random.Random], Fault]] = {
     "decoding data": _write(r"/pixels/.*(\.part-|/\d+-\d+$)", 6, _WRITE + r"|tempfile\.mkdtemp"),
     "a teacher's file": _write(r"/teachers/\w+/(\.|anchor|card|checkpoint)", 12),
     "a teacher's step": _step(r"/teachers/\w+/(anchor|checkpoint)", 4, 0.2),
-    "a checkpoint": _write(r"/checkpoints/", 18),
+    "a checkpoint": _write(r"/checkpoints/", 15),
     "a step": _step(r"/checkpoints/", 6, 0.3),
-    "an artifact": _write(r"/artifacts/", 12),
-    "a record": _write(r"/records/.*\.(part|json)$", 9),
+    "an artifact": _write(r"/artifacts/", 6),
+    "a record": _write(r"/records/.*\.(part|json)$", 5),
 }
 TEACHER = ("a teacher's file", "a teacher's step")
 ANY = "any time"
