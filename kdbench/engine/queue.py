@@ -51,8 +51,8 @@ class Queue:
         self.tasks.append(Task(cohort))
 
     def leave(self, cohort: Cohort) -> None:
-        """Leave its trials to the other runs that are at them."""
-        self._left.append(cohort)
+        """Leave its trials, if there are any, to the other runs that are at them."""
+        self._left += [cohort] * bool(cohort.trials)
 
     def again(self, store: Store) -> bool:
         """Whether what was left to other runs waits once more.

@@ -140,8 +140,7 @@ class Schedule:
                 theirs.append(trial)
             elif not self.store.answered(asked, trial.code, trial.attempts):
                 ours.append(trial)
-        if theirs:
-            self.queue.leave(replace(task.work, trials=tuple(theirs)))
+        self.queue.leave(replace(task.work, trials=tuple(theirs)))
         if not ours:
             task.claims.close()
             return None
