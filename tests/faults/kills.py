@@ -128,11 +128,11 @@ ANY = "any time"
 
 
 def possible(place: Place) -> list[str]:
-    """Kinds of moments that the next run here has; those that pass for good come first."""
+    """Kinds of moments that the next run here has; those that come once a chain are first."""
     if not [*place.cache.glob("pixels/*/*/about.json")]:
-        return ["decoding data", ANY]
+        return ["decoding data"]
     if not [*place.cache.glob("teachers/*/card.json")]:
-        return [*TEACHER, ANY]
+        return [*TEACHER]
     return [ANY, *(kind for kind in KINDS if kind not in ("decoding data", *TEACHER))]
 
 
