@@ -14,9 +14,12 @@ from kdbench.errors import ContractError, Unsupported
 from kdbench.record import TrainingProtocol
 
 __all__ = [
-    "Added", "Batch", "ContractError", "DataSet", "Draw", "Family", "Hint", "Loop", "Losses",
+    "API", "Added", "Batch", "ContractError", "DataSet", "Draw", "Family", "Hint", "Loop", "Losses",
     "Maps", "Method", "Needs", "Outputs", "Paper", "Port", "Rows", "Seen", "Setup", "Stage", "Sum",
     "TrainingProtocol", "Transfer", "Unsupported", "hookimpl",
 ]  # fmt: skip
+
+API = 1
+"""Version of the plugin interface; a plugin may say `KDBENCH_API = 1`, and is refused by others."""
 
 hookimpl = pluggy.HookimplMarker("kdbench")

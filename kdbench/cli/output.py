@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-__all__ = ["heading", "is_terminal", "json_out", "say", "table", "warn"]
+__all__ = ["heading", "is_terminal", "json_out", "line", "say", "table", "warn"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -20,6 +20,11 @@ def is_terminal(stream: TextIO | None = None) -> bool:
 def clean(text: str) -> str:
     """The text without control characters: much of it was written by plugins."""
     return _CONTROL.sub("", text)
+
+
+def line(text: str) -> str:
+    """The text on one line: a plugin's error may have several, and a file's name too."""
+    return " ".join(clean(text).split())
 
 
 def say(text: str = "") -> None:

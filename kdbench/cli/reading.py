@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kdbench.cli.options import AsJson, NoPlugin, PluginsDir, find
-from kdbench.cli.output import heading, json_out, say, table
+from kdbench.cli.output import heading, json_out, line, say, table
 
 if TYPE_CHECKING:
     from kdbench.registry import Entry, Plugin
@@ -127,7 +127,9 @@ def plugins(
     )
     for plugin in chosen:
         if plugin.error:
-            say(f"{plugin.source.name}: {plugin.error}")
+            say(line(f"{plugin.source.name}: {plugin.error}"))
+        if plugin.slow:
+            say(line(f"{plugin.source.name}: slow, its import takes {plugin.seconds:g} s"))
 
 
 def _row(plugin: "Plugin") -> dict[str, Any]:
@@ -143,4 +145,5 @@ def _row(plugin: "Plugin") -> dict[str, Any]:
         "first_party": source.first_party,
         "yields": list(plugin.yields),
         "error": plugin.error,
+        "import_seconds": plugin.seconds,
     }

@@ -89,7 +89,9 @@ def pixels(
     except OSError as error:
         reason = error.strerror or str(error)
         raise StoreError(
-            f"the decoded {what} cannot be kept in {folder}", reason, "set KDBENCH_CACHE"
+            f"the decoded {what} cannot be kept in {folder}",
+            reason,
+            "free space there, or choose another place with KDBENCH_CACHE",
         ) from error
     if found := _serve(folder, span, shape):
         return found
@@ -155,18 +157,22 @@ def _write(rows: Rows, span: range, shape: tuple[int, int, int], folder: Path, w
     ]
     part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
     try:
-        total = (len(span), height, width, channels)
-        file = part / "pixels.npy"
-        array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=total)
+        head = {
+            "descr": "|u1", "fortran_order": False, "shape": (len(span), height, width, channels),
+        }  # fmt: skip
         digest = hashlib.sha256()
-        for start in range(span.start, span.stop, CHUNK):
-            chunk = range(start, min(start + CHUNK, span.stop))
-            block = _copied(known, chunk)
-            if block is None:
-                block = _decode(rows, chunk, (len(chunk), *total[1:]), what)
-            array[start - span.start : chunk.stop - span.start] = block
-            digest.update(np.ascontiguousarray(block).data)
-        array.flush()
+        # written, not mapped: a full disk is an error here, and there the process's end
+        with (part / "pixels.npy").open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, head)
+            for start in range(span.start, span.stop, CHUNK):
+                chunk = range(start, min(start + CHUNK, span.stop))
+                block = _copied(known, chunk)
+                if block is None:
+                    block = _decode(rows, chunk, (len(chunk), height, width, channels), what)
+                content = np.ascontiguousarray(block).data
+                file.write(content)
+                digest.update(content)
+        array = np.load(part / "pixels.npy", mmap_mode="r", allow_pickle=False)
         about = {"sample": _sample(array), "sha256": digest.hexdigest()}
         del array
         (part / "about.json").write_text(json.dumps(about))

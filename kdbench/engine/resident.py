@@ -9,7 +9,7 @@ from kdbench.engine.bench import Answer, Bench, Crash, Hello, Note
 from kdbench.engine.orphan import end_with_parent
 from kdbench.engine.said import speak_into
 from kdbench.engine.turn import Turn, Turns
-from kdbench.errors import DeviceError, KDBenchError
+from kdbench.errors import DeviceError, KDBenchError, StoreError
 from kdbench.plan import Cohort, TeacherJob
 from kdbench.record import PutAway, Store
 
@@ -89,5 +89,9 @@ def _answer(payload: tuple[Any, ...], here: Any, turn: Turn) -> Answer:  # noqa:
         raise AssertionError(payload)
     except (KDBenchError, PutAway) as error:
         return error
+    except OSError as error:  # a full disk, say, where a lock is to be; plugins' are caught before
+        what = f"{error.filename or 'a file'} cannot be read or written"
+        then = "free space there, or choose other places with --store and KDBENCH_CACHE"
+        return StoreError(what, error.strerror or str(error), then)
     except Exception as error:  # noqa: BLE001 - told to the parent, who reports it as our bug
         return _crash(error)

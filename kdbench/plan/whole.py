@@ -59,8 +59,9 @@ class Plan:
             if record.cost:
                 own = record.cost.step_ms - record.cost.parts_ms.get("teacher", 0.0)
                 known[_kind(record.question)].append(own)
-        usual = median(map(median, known.values())) if known else 1.0
-        return lambda trial: median(known.get(_kind(trial.question), [usual]))
+        each = {kind: median(costs) for kind, costs in known.items()}
+        usual = median(each.values()) if each else 1.0
+        return lambda trial: each.get(_kind(trial.question), usual)
 
     def minutes(
         self, records: Sequence[Record], workers: int, *, retry: bool = False
@@ -76,6 +77,7 @@ class Plan:
                 seconds[_kind(ask)].append(
                     record.seconds["trial"] / ask.protocol.total_steps(max(record.rows, 1))
                 )
+        each = {kind: median(paces) for kind, paces in seconds.items()}
         total = 0.0
         for cohort in self.work(retry=retry):
             steps = cohort.protocol.total_steps(cohort.stream_rows)
@@ -84,9 +86,9 @@ class Plan:
             )
             for trial in cohort.trials:
                 ask = trial.question
-                known = seconds.get(_kind(ask))
-                if known:
-                    total += median(known) * steps
+                pace = each.get(_kind(ask))
+                if pace is not None:
+                    total += pace * steps
                 elif self.suite.trial_seconds:
                     total += self.suite.trial_seconds * steps / full
                 else:

@@ -23,8 +23,12 @@ ABANDONED = 3600.0
 _UNSAFE = re.compile(r"[^A-Za-z0-9.=+,-]+")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, place: str = "--store") -> None:
     """Put `content` at `path`, whole or not at all.
+
+    Args:
+        path, content: Of the file.
+        place: By what the user chooses its folder.
 
     Raises:
         StoreError: The file system refuses.
@@ -48,7 +52,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise StoreError(
             f"cannot write {path}",
             str(error),
-            "free space there, or choose another place with --store",
+            f"free space there, or choose another place with {place}",
         ) from error
 
 

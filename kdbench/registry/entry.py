@@ -10,6 +10,9 @@ __all__ = [
     "DataFacts", "Entry", "FieldInfo", "Kind", "MethodFacts", "Plugin", "Source", "TransferFacts",
 ]  # fmt: skip
 
+SLOW = 5.0
+"""Seconds from which on an import is told to be slow."""
+
 Kind: TypeAlias = Literal["method", "dataset", "model", "metric", "transfer"]
 
 
@@ -53,12 +56,19 @@ class Plugin:
     Attributes:
         error: Why it is broken, or which of its names clash; file and line where known.
         yields: Names, each with its kind: "method kd".
+        seconds: That its import and hooks took when it was last read.
     """
 
     source: Source
     state: Literal["ok", "broken", "blocked"]
     error: str = ""
     yields: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def slow(self) -> bool:
+        """Whether every worker waits for it noticeably."""
+        return self.seconds > SLOW
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kdbench.errors import StoreError
 from kdbench.record import fingerprint, write_atomically
 from kdbench.registry.places import cache_dir
 
@@ -79,12 +78,7 @@ class Index:
                 del section[key]
         self._before = {name: set(section) for name, section in self._sections.items()}
         content = json.dumps(self._sections).encode()  # in the order of the plugins
-        try:
-            write_atomically(self.path, content)
-        except StoreError as error:
-            raise StoreError(
-                error.what, error.why, "set KDBENCH_CACHE to a folder that can be written"
-            ) from error
+        write_atomically(self.path, content, "KDBENCH_CACHE")
 
 
 class Section(MutableMapping[str, Any]):

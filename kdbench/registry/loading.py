@@ -4,13 +4,10 @@ import dataclasses
 import difflib
 import importlib
 import importlib.util
-import inspect
-import re
 import sys
 import typing
-from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any, TypeVar
 
 import pluggy
@@ -20,14 +17,11 @@ from kdbench import hookspecs
 from kdbench.errors import PluginError, UsageError
 from kdbench.record import Spec
 from kdbench.registry.entry import Source
+from kdbench.registry.hooks import HOOKS, check, check_hooks, check_version, pairs
 from kdbench.registry.syntax import reach
 
 __all__ = ["build", "load", "options"]
 
-# in run order
-_HOOKS = {f"kdbench_{kind}s": kind for kind in ("model", "dataset", "transfer", "method", "metric")}
-_NAMES = {"model": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")}
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SCALARS = (bool, int, float, str)
 Plugged = TypeVar("Plugged")
 
@@ -41,14 +35,15 @@ def load(source: Source) -> dict[tuple[str, str], object]:
     module = _module(source)
     manager = pluggy.PluginManager("kdbench")
     manager.add_hookspecs(hookspecs)
-    _check_hooks(module, source)
+    check_version(module, source)
+    check_hooks(module, source)
     manager.register(module)
     found: dict[tuple[str, str], object] = {}
-    for hook, kind in _HOOKS.items():
+    for hook, kind in HOOKS.items():
         for implementation in getattr(manager.hook, hook).get_hookimpls():
             where = f"{source.path}:{implementation.function.__code__.co_firstlineno}: {hook}()"
-            for name, plugged in _pairs(implementation.function(), where):
-                _check(kind, name, plugged, where)
+            for name, plugged in pairs(implementation.function(), where):
+                check(kind, name, plugged, where)
                 if (kind, name) in found:
                     raise PluginError(
                         f"{where} yields {kind} {name!r} twice",
@@ -91,111 +86,6 @@ def _check_unchanged(source: Source) -> None:
     if found.digest != source.digest:
         why = "it, or a module it imports, was edited after the plan was made"
         raise PluginError(f"plugin {source.origin} has changed", why, "run again")
-
-
-def _check_hooks(module: ModuleType, source: Source) -> None:
-    """Refuse functions that look like hooks and are none: typos, missing marks, extra arguments."""
-    for name, function in list(vars(module).items()):
-        if not isinstance(function, FunctionType):
-            continue
-        marked = hasattr(function, "kdbench_impl")
-        named = name.startswith("kdbench_") and function.__module__ == module.__name__
-        if not marked and not named:
-            continue
-        where = f"{source.path}:{function.__code__.co_firstlineno}: {name}()"
-        if name not in _HOOKS:
-            close = difflib.get_close_matches(name, _HOOKS, 1, 0.5)
-            hint = f"did you mean {close[0]!r}?" if close else f"hooks are {', '.join(_HOOKS)}"
-            raise PluginError(f"{where} is not a hook", hint, "rename it")
-        if not marked:
-            raise PluginError(
-                f"{where} is not marked",
-                "the host calls only marked hooks",
-                "put @hookimpl above it",
-            )
-        extra = [
-            p.name
-            for p in inspect.signature(function).parameters.values()
-            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        ]
-        if extra:
-            raise PluginError(
-                f"{where} takes {', '.join(extra)}", "this hook takes no arguments", "remove them"
-            )
-
-
-def _pairs(results: object, where: str) -> Iterator[tuple[str, object]]:
-    """The hook's results, each proved to be a name and an object."""
-    if not hasattr(results, "__iter__"):
-        raise PluginError(
-            f"{where} gives {results!r}",
-            "expected (name, object) pairs",
-            'write yield "name", object',
-        )
-    for item in results:
-        if not (isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)):
-            raise PluginError(
-                f"{where} yields {item!r}",
-                "expected a (name, object) pair",
-                'write yield "name", object',
-            )
-        yield item
-
-
-def _check(kind: str, name: str, plugged: object, where: str) -> None:
-    """Refuse a bad name, or an object of another type than the hook's."""
-    pattern = _NAMES.get(kind, _NAME)
-    if not pattern.fullmatch(name):
-        raise PluginError(
-            f"{where} yields the name {name!r}", f"names match {pattern.pattern}", "rename it"
-        )
-    if kind == "model":
-        # by name: this module is on a floor that does without torch
-        timm = importlib.import_module("timm")
-        if not callable(plugged) or not timm.is_model(name):
-            raise PluginError(
-                f"{where} yields {name!r}, which timm does not know",
-                "networks are registered with timm",
-                "put @timm.models.register_model above its entry function",
-            )
-        return
-    if kind == "metric":
-        _check_metric(name, plugged, where)
-        return
-    api = importlib.import_module("kdbench.api")
-    expected = {"method": api.Method, "dataset": api.DataSet, "transfer": api.Transfer}[kind]
-    if not isinstance(plugged, expected):
-        made, hint = f"a {type(plugged).__name__}", f"derive its class from {expected.__name__}"
-        if isinstance(plugged, type):
-            made, hint = f"the class {plugged.__name__}", "call it: yield an instance"
-        raise PluginError(
-            f"{where} yields {made} for {name!r}", f"expected a {expected.__name__}", hint
-        )
-    parameters = getattr(plugged, "__dataclass_params__", None)
-    if (
-        parameters is None
-        or not parameters.frozen
-        or "__dataclass_fields__" not in vars(type(plugged))
-    ):
-        raise PluginError(
-            f"{where}: {type(plugged).__name__} of {name!r} is not a frozen dataclass",
-            "it is shared by trials",
-            "put @dataclass(frozen=True) above the class",
-        )
-
-
-def _check_metric(name: str, plugged: object, where: str) -> None:
-    """Refuse what is no function of three values."""
-    try:
-        if not inspect.isfunction(plugged):
-            raise TypeError("it is no function")
-        inspect.signature(plugged).bind(None, None, None)
-    except TypeError as error:
-        raise PluginError(
-            f"{where} yields {plugged!r} for {name!r}",
-            f"a metric is a function of (logits, teacher, labels): {error}",
-            "yield such a function",
-        ) from None
 
 
 def options(plugged: object) -> dict[str, Any]:

@@ -67,15 +67,17 @@ def _read(candidate: Candidate, index: Index, child: Child) -> tuple[Plugin, lis
         except (Raised, Died) as error:
             return replace(plugin, state="broken", error=str(error)), []
     entries = []
-    for found in cast(list[dict[str, Any]], section[key]):
+    said = section[key]
+    for found in cast(list[dict[str, Any]], said["found"]):
         fields = {name: FieldInfo(**field) for name, field in found["fields"].items()}
-        said = {key: value for key, value in found.items() if key not in ("fields", "facts")}
-        entry = Entry(**said, fields=fields, source=source, code=candidate.code)
+        about = {key: value for key, value in found.items() if key not in ("fields", "facts")}
+        entry = Entry(**about, fields=fields, source=source, code=candidate.code)
         if found["facts"]:
             key = fact_key(entry, Spec(entry.name))
             index.section("facts").setdefault(key, found["facts"])
         entries.append(entry)
-    return replace(plugin, yields=names_of([vars(entry) for entry in entries])), entries
+    yields = names_of([vars(entry) for entry in entries])
+    return replace(plugin, yields=yields, seconds=said["seconds"]), entries
 
 
 def _names_networks(candidate: Candidate) -> bool:

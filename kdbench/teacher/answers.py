@@ -51,10 +51,14 @@ class Answers:
             folder.mkdir(parents=True, exist_ok=True)
             with self._lock:
                 if not (folder / "card.json").exists():
-                    write_atomically(folder / "card.json", json.dumps(card, indent=1).encode())
-                # written whole: a full disk is an error here, and would be the process's end later
+                    said = json.dumps(card, indent=1).encode()
+                    write_atomically(folder / "card.json", said, "KDBENCH_CACHE")
+                # Written whole: a full disk is an error here, and would be the process's end later.
+                # The first row too, which is read for all that is absent: in memory's own file
+                # system, reading what was never written takes space.
                 _grow(folder / "index", 4 * keys, sparse=False)
                 _grow(folder / "taken", 8, sparse=False)
+                _grow(folder / "rows", self._slot.itemsize, sparse=False)
                 _grow(folder / "rows", self._most * self._slot.itemsize, sparse=True)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -113,7 +117,8 @@ class Answers:
         return torch.from_numpy(chosen)
 
     def _unwritable(self, error: OSError) -> StoreError:
-        return StoreError(f"cannot write {self.folder}", str(error), "set KDBENCH_CACHE")
+        then = "free space there, or choose another place with KDBENCH_CACHE"
+        return StoreError(f"cannot write {self.folder}", str(error), then)
 
 
 def _seal(keys: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -64,7 +64,11 @@ def open_teacher(
         if job.protocol is None:
             members.append({1.0: build(job.given or job.network, job.dataset, device)})
             continue
-        card = json.loads((folder(job, cache) / "card.json").read_bytes())
+        path = folder(job, cache) / "card.json"
+        if not path.is_file():
+            why = "it was removed since it was trained"
+            raise DataError(f"{path} is not there", why, "run again: the teacher is trained anew")
+        card = json.loads(path.read_bytes())
         hashes: Mapping[str, str] = card["anchors"]
         end = job.protocol.anchor
         named = {share: f"{share * end:.6f}" for share in sorted(anchors | {1.0})}

@@ -32,6 +32,8 @@ from kdbench.train import (
 )
 from kdbench.train.snapshot import packed, restore, snapshot, unpacked
 
+_PLACE = "KDBENCH_CACHE"
+
 
 def ensure(
     job: TeacherJob,
@@ -68,7 +70,8 @@ def ensure(
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot write {home}", str(error), "set KDBENCH_CACHE") from error
+        then = "free space there, or choose another place with KDBENCH_CACHE"
+        raise StoreError(f"cannot write {home}", str(error), then) from error
     with FileLock(home / "lock"):
         if (home / "card.json").exists():  # trained by another process meanwhile
             return
@@ -104,14 +107,14 @@ def ensure(
                 state = network.model.state_dict()
                 content = save({n: t.detach().cpu().contiguous() for n, t in state.items()})
                 hashes[name] = hashlib.sha256(content).hexdigest()
-                write_atomically(home / f"anchor-{name}.safetensors", content)
+                write_atomically(home / f"anchor-{name}.safetensors", content, _PLACE)
             if pace and pace.due and done < total:
                 with pace.kept():
                     put_away()
 
         def put_away() -> Standing:
             where = replace(here, step=runner.done)
-            write_atomically(away, packed(snapshot(runner), where, anchors=hashes))
+            write_atomically(away, packed(snapshot(runner), where, anchors=hashes), _PLACE)
             return where
 
         _, failures = lockstep(
@@ -127,7 +130,8 @@ def ensure(
             above.check_unmoved()
         if runner.done < total:
             raise PutAway(put_away())
-        write_atomically(home / "card.json", json.dumps({"anchors": hashes}, indent=1).encode())
+        card = json.dumps({"anchors": hashes}, indent=1).encode()
+        write_atomically(home / "card.json", card, _PLACE)
         away.unlink(missing_ok=True)
 
 

@@ -219,7 +219,7 @@ def test_an_error_while_reading_the_source_is_not_blamed_on_the_cache(train, dat
 
 def test_an_unwritable_cache_is_named(data, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="set KDBENCH_CACHE"):
+    with pytest.raises(StoreError, match="another place with KDBENCH_CACHE"):
         open_split(data, "counted", "", tmp_path / "file", "train")
 
 

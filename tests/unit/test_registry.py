@@ -301,7 +301,7 @@ def test_a_plugin_that_hangs_is_stopped_and_its_line_named(tmp_path: Path) -> No
             child.ask({"do": "load", "source": source}, 2.0)
         path.write_text("print('noise')\n")
         # another child is there for the rest
-        assert child.ask({"do": "load", "source": source}, 60.0) == []
+        assert child.ask({"do": "load", "source": source}, 60.0)["found"] == []
 
 
 DATA = """

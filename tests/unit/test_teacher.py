@@ -168,7 +168,7 @@ def test_only_divergence_is_blamed_on_the_learning_rate(
 def test_a_cache_that_cannot_be_written_is_said(job: TeacherJob, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     bench = Workbench(tmp_path / "cache" / "below", Store(tmp_path / "store"), CPU)
-    with pytest.raises(StoreError, match="set KDBENCH_CACHE"):
+    with pytest.raises(StoreError, match="another place with KDBENCH_CACHE"):
         training.ensure(job, None, bench.cache, CPU)  # type: ignore[arg-type]  # it does not get there
 
 
