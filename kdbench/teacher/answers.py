@@ -61,7 +61,7 @@ class Answers:
                 _grow(folder / "rows", self._slot.itemsize, sparse=False)
                 _grow(folder / "rows", self._most * self._slot.itemsize, sparse=True)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
         self._index = np.memmap(folder / "index", np.int32, "r+", shape=(keys,))
         self._taken = np.memmap(folder / "taken", np.int64, "r+")
         self._slots = np.memmap(folder / "rows", self._slot, "r")
@@ -106,7 +106,7 @@ class Answers:
                     file.seek(first * self._slot.itemsize)
                     file.write(slots.tobytes())
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise self.unwritable(error) from error
             self._index[keys.numpy()] = np.arange(first + 1, first + len(keys) + 1)
         return len(keys)
 
@@ -116,7 +116,11 @@ class Answers:
         chosen = np.random.default_rng().permutation(known)[:count]
         return torch.from_numpy(chosen)
 
-    def _unwritable(self, error: OSError) -> StoreError:
+    def unwritable(self, error: OSError) -> StoreError:
+        """What a refusal by the file system is to the user."""
+        if isinstance(error, FileNotFoundError):
+            what = f"{self.folder} was removed while it was used"
+            return StoreError(what, str(error), "run again: it is made anew")
         then = "free space there, or choose another place with KDBENCH_CACHE"
         return StoreError(f"cannot write {self.folder}", str(error), then)
 

@@ -84,7 +84,11 @@ class Recall:
         if asked.anchor != 1.0 or asked.statistics != "running":
             return self._live(asked)
         start, spent = time.perf_counter(), self.tally.asking
-        rows = self._kinds[asked.second](asked.rows, asked.epoch)
+        ahead = self._kinds[asked.second]
+        try:
+            rows = ahead(asked.rows, asked.epoch)
+        except OSError as error:  # of a lock; else it would pass for an error of the method
+            raise ahead.answers.unwritable(error) from error
         logits, pooled = rows[:, : self._classes], rows[:, self._classes :]
         said = Outputs(logits=logits.contiguous(), pooled=pooled.contiguous())
         self.tally.read += len(rows)

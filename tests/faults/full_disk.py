@@ -24,7 +24,18 @@ from typing import Any
 from kdbench.record import Store
 
 INJECT = Path(__file__).parent / "inject"
-RUN = ("-m", "scratch", "-m", "kd", "--pair", "resnet8:resnet8[width=0.25]", "--steps", "4")
+RUN = (
+    "-m",
+    "scratch",
+    "-m",
+    "kd",
+    "--pair",
+    "resnet8:resnet8[width=0.25]",
+    "--steps",
+    "4",
+    "--workers",
+    "1",
+)
 POINTS = {
     "the index of plugins": ("tempfile.mkstemp", "/cache/registry/"),
     "the suite's questions": ("os.rename", "/store/suite.json"),
