@@ -70,12 +70,12 @@ def judged(found: Likeness, old: "Record", new: "Record", tolerance: float) -> "
         )
     elif found.points is None:
         why = "it has no accuracy to compare"
-    elif not found.same_environment and found.points <= tolerance:
+    elif (apart := _apart(found, old, new)) and found.points <= tolerance:
         return (
             f"reproduced within tolerance: accuracies are {found.points:.2f} points apart, at most "
-            f"{tolerance:g} are allowed where the environment differs ({_differing(old, new)})"
+            f"{tolerance:g} are allowed where {apart}"
         )
-    elif not found.same_environment:
+    elif apart:
         why = f"accuracies are {found.points:.2f} points apart, {tolerance:g} are allowed"
     else:
         why = "the environment is the same, so every bit should be"
@@ -86,6 +86,14 @@ def judged(found: Likeness, old: "Record", new: "Record", tolerance: float) -> "
         if found.same_code
         else "its code has changed since: check out what the record names",
     )
+
+
+def _apart(found: Likeness, old: "Record", new: "Record") -> str:
+    """Why bits may differ, or ""."""
+    if not found.same_environment:
+        return f"the environment differs ({_differing(old, new)})"
+    varies = old.environment.varies or new.environment.varies
+    return f"a GPU varies from run to run ({varies})" if varies else ""
 
 
 def _differing(old: "Record", new: "Record") -> str:

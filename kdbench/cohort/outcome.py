@@ -117,6 +117,7 @@ def environment(device: torch.device) -> Environment:
         threads=torch.get_num_threads(),
         platform=f"{platform.system()} {platform.machine()}", kernels=KERNELS,
         tf32=narrowed() if device.type == "cuda" else "",
+        varies=varying() if device.type == "cuda" else "",
     )  # fmt: skip
 
 
@@ -125,6 +126,18 @@ def narrowed() -> str:
     matmul = torch.get_float32_matmul_precision() != "highest"
     parts = {"convolutions": torch.backends.cudnn.allow_tf32, "matrix products": matmul}
     return " and ".join(part for part, narrow in parts.items() if narrow)
+
+
+def varying() -> str:
+    """What a GPU may compute with other bits from one run to the next."""
+    if torch.are_deterministic_algorithms_enabled():
+        return ""
+    parts = {
+        "sums in any order": True,  # of scattered gradients, for example
+        "convolutions": not torch.backends.cudnn.deterministic,
+        "choice of kernels by time": torch.backends.cudnn.benchmark,
+    }
+    return ", ".join(part for part, varies in parts.items() if varies)
 
 
 def _processor() -> str:

@@ -4,7 +4,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
-from kdbench.record.canonical import Frozen, fingerprint
+from kdbench.record.canonical import Frozen
+from kdbench.record.environment import Environment
 from kdbench.record.question import Question
 
 SCHEMA: Final = 1
@@ -24,54 +25,6 @@ class Fingerprints(Frozen):
     question: str
     code: str
     environment: str
-
-
-class Environment(Frozen):
-    """Where a trial ran; no host, no user, no path.
-
-    Attributes:
-        capability: Instruction set of the CPU as torch sees it, or compute capability of the GPU.
-        threads: Compute threads of the worker.
-        tf32: What a GPU does in TF32 where float32 is asked for ("convolutions", as is torch's
-            default); empty for nothing, and on a CPU.
-        kernels: Moves when the host itself chooses other kernels for the same mathematics, which
-            moves results within rounding.
-    """
-
-    python: str
-    torch: str
-    timm: str
-    kdbench: str
-    device: str
-    device_name: str
-    capability: str
-    threads: int
-    platform: str
-    tf32: str = ""
-    kernels: int = 1
-
-    @model_serializer(mode="wrap")
-    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Nothing is said of the first kernels and of no TF32: older records keep their bytes."""
-        found: dict[str, Any] = dump(self)
-        return {k: v for k, v in found.items() if (k, v) not in (("kernels", 1), ("tf32", ""))}
-
-    @property
-    def group(self) -> str:
-        """Fingerprint of what decides bits: equal groups give equal weights.
-
-        The device's name decides too: of one instruction set, processors of two makers differ.
-        """
-        return fingerprint(self.model_dump(exclude={"python", "kdbench"}))
-
-    @property
-    def hardware(self) -> str:
-        """What times depend on: two records that differ here are never compared in time."""
-        threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
-        device = f"{self.device_name} ({self.device}, {self.capability})"
-        kernels = f", kernels {self.kernels}" * (self.kernels > 1)
-        narrow = f", {self.tf32} in TF32" if self.tf32 else ""
-        return f"{device}{narrow}, {threads}, {self.platform}, torch {self.torch}{kernels}"
 
 
 class Origin(Frozen):

@@ -1,5 +1,6 @@
 """What all pairing rests on: a trial's bits depend neither on what runs beside it nor on where."""
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from kdbench import engine
 from kdbench.cohort import Workbench
-from kdbench.record import Record, Store
+from kdbench.record import PutAway, Record, Store
 
 METHODS = ["scratch", "kd", "fitnet", "at", "rco", "metadistil"]
 PLAIN = "resnet8:resnet8[width=0.25]"
@@ -84,6 +85,34 @@ def test_two_runs_from_nothing_have_the_same_bits_and_another_seed_has_others(
         assert record.deployed.weights != other[name].deployed.weights
         assert record.logits != other[name].logits
         assert record.teacher == other[name].teacher  # one shared teacher
+
+
+@pytest.mark.parametrize("way", ["asked live", "decoded and asked anew", "put away"])
+def test_however_it_comes_by_pixels_and_answers_and_in_how_many_parts_a_trial_has_the_same_bits(
+    way: str,
+    tmp_path: Path,
+    cohorts: Callable[..., Any],
+    kdbench_answer: Callable[..., Any],
+    kdbench_bench: Workbench,
+) -> None:
+    # there is one path from pixels to batches, resident or mapped; what differs is how it is filled
+    (cohort,) = cohorts("kd")
+    usual = kdbench_answer(cohort)["kd"]
+    assert usual.answers["kept"] == 1
+    bench = Workbench(tmp_path, Store(tmp_path / "store"), torch.device("cpu"))
+    shutil.copytree(kdbench_bench.cache / "teachers", tmp_path / "teachers")
+    if way == "asked live":
+        (cohort,) = cohorts("kd", limits={"answers_gb": 0.0})
+    if way == "put away":
+        steps = iter([False, False, True])
+        bench.late = lambda seconds: next(steps, False)
+        with pytest.raises(PutAway) as away:
+            kdbench_answer(cohort, bench=bench)
+        assert 0 < away.value.where.step < 8
+        bench.late = lambda seconds: False
+    found = kdbench_answer(cohort, bench=bench)["kd"]
+    assert found.answers.get("live", 0) == (way == "asked live")
+    assert bits(found) == bits(usual)
 
 
 def test_in_one_worker_in_two_and_in_this_process_a_trial_has_the_same_bits(

@@ -22,7 +22,7 @@ import torch
 from kdbench import engine
 from kdbench.cli import main
 from kdbench.cohort import Workbench
-from kdbench.engine.worker import _answer
+from kdbench.engine.resident import _answer
 from kdbench.errors import DataError, ExitCode, StoreError
 from kdbench.record import Record, Store
 
@@ -39,6 +39,7 @@ seeds = 1
 [train]
 epochs = 1
 batch_size = 32
+learning_rate = 0.05
 rows = 64
 flip = false
 [teacher]

@@ -204,6 +204,19 @@ def test_bits_must_agree_in_one_environment_and_accuracies_across_two(
         assert same or "torch 2.11.0 -> 2.12.0" in said
 
 
+def test_where_a_gpu_varies_accuracies_must_agree_though_the_environment_is_the_same() -> None:
+    rows = (("status", "ok", "ok", True), ("accuracy", "0.9", "0.91", False))
+    new = record(environment=Environment(**HERE | {"varies": "sums in any order"}))
+    for points, verdict in (
+        (2.9, "where a GPU varies from run to run (sums in any order)"),
+        (3.1, ""),
+    ):
+        found = Likeness(rows, same_code=True, same_environment=True, points=points)
+        said = judged(found, record(), new, 3.0)
+        assert isinstance(said, str) == bool(verdict)
+        assert verdict in str(said)
+
+
 def test_another_status_is_never_a_reproduction() -> None:
     rows = (("status", "ok", "failed", False),)
     found = Likeness(rows, same_code=False, same_environment=False, points=0.0)

@@ -321,6 +321,7 @@ def test_the_environment_class_is_what_decides_bits() -> None:
         assert environment(**{key: "other"}).group != group
     assert environment(threads=2).group != group
     assert environment(tf32="convolutions").group != group
+    assert environment(varies="sums in any order").group == group  # what it decides, nobody knows
 
 
 def test_what_a_gpu_does_in_tf32_is_said_and_a_cpu_s_record_does_not_mention_it() -> None:
@@ -329,6 +330,12 @@ def test_what_a_gpu_does_in_tf32_is_said_and_a_cpu_s_record_does_not_mention_it(
     assert gpu.model_dump()["tf32"] == "convolutions"
     assert "tf32" not in environment().model_dump()
     assert "TF32" not in environment().hardware
+
+
+def test_what_varies_on_a_gpu_is_said_and_a_cpu_s_record_does_not_mention_it() -> None:
+    gpu = environment(device="cuda", varies="sums in any order")
+    assert gpu.model_dump()["varies"] == "sums in any order"
+    assert "varies" not in environment().model_dump()
 
 
 def test_a_record_without_notes_does_not_mention_them(kdbench_record: Any) -> None:
