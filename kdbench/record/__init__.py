@@ -2,6 +2,7 @@
 
 from kdbench.record.canonical import Frozen, canonical, fingerprint
 from kdbench.record.checkpoint import PutAway, Standing, standing, told
+from kdbench.record.environment import Environment
 from kdbench.record.pair import Pair, Recipe
 from kdbench.record.protocol import Evaluation, Probe, Start, TeacherProtocol, TrainingProtocol
 from kdbench.record.question import PROTOCOL_VERSION, Question
@@ -10,7 +11,6 @@ from kdbench.record.schema import (
     Card,
     Cost,
     Deployed,
-    Environment,
     Failure,
     Fingerprints,
     Origin,

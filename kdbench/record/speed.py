@@ -3,7 +3,8 @@
 from typing import Final, Literal
 
 from kdbench.record.canonical import Frozen
-from kdbench.record.schema import Environment, Origin
+from kdbench.record.environment import Environment
+from kdbench.record.schema import Origin
 
 QUIET: Final = 6
 """Fewest rounds without foreign load that a figure is taken from: as many as an interval needs."""

@@ -62,8 +62,8 @@ POINTS = {
 }
 """What is refused: the event, and the path below the folder of store and cache."""
 
-SIZES = (150, 500, 700, 900, 1000, 1100, 1200, 1300, 1350, 1400, 1450, 1500)
-"""kB of the file system: it becomes full in index, pixels, teacher, answers, artifacts, board."""
+SIZES = (200, 330, 1500, 2600, 2960, 2980, 3000, 3200, 3500, 3700)
+"""kB of the file system: full in the index, pixels, teacher, answers, artifacts, records, board."""
 
 TIMED = dict.fromkeys(("created", "seconds", "cost", "attempt", "answers"), True)
 

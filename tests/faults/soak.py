@@ -22,6 +22,8 @@ from statistics import linear_regression
 METHODS = ("scratch", "kd", "fitnet", "ickd")
 WARM = 60.0
 """Seconds that are not looked at: caches fill."""
+FEWEST = 200
+"""Cohorts without which a slope says nothing."""
 MOST = {"MB": 8.0, "handles": 2.0, "threads": 1.0}
 """What a process may gain in 1,000 cohorts."""
 HELD = 0.03
@@ -98,8 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
             found = watch(process, store / "records")
         done = sum(1 for _ in (store / "records").glob("*/*/*.json")) / len(METHODS)
-        if process.returncode or not done:
-            print(log.read_text()[-2_000:])
+        if process.returncode or done < FEWEST:
+            print(f"{done:.0f} cohorts, {FEWEST} are needed\n{log.read_text()[-2_000:]}")
             return 1
     told = f"{asked.workers} workers, {done:.0f} cohorts of {len(METHODS)}"
     print(f"{asked.minutes:g} minutes, {told}\n")
