@@ -1,6 +1,7 @@
 """What a plan is made of: teachers, trials and cohorts, pure data that a worker is handed."""
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -157,6 +158,8 @@ class Cohort:
         quiz: Share of the transfer set that the stream leaves out.
         policy: What the stream's rows go through.
         variant: Of the suite; the first that asks its trials.
+        trial_seconds: A trial whose method's own calls take longer together ends as timeout.
+        again: Why its costs do not count, where it is trained again after others disturbed it.
     """
 
     suite: str
@@ -175,6 +178,8 @@ class Cohort:
     control: tuple[TeacherJob, ...] = ()
     policy: Policy = NO_POLICY
     variant: str = ""
+    trial_seconds: float = math.inf
+    again: str = ""
 
     @property
     def answers(self) -> Literal["kept", "live"]:

@@ -1,23 +1,21 @@
 """The one training loop: any number of students in lockstep on one stream of batches.
 
 What a runner computes depends on nothing that another runner does: torch's generators are seeded by
-counter around every plugin call, and after it the loop checks that nothing shared has moved.
+counter around every plugin call, and a guard watches over what belongs to all.
 """
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-
-import torch
+from collections.abc import Callable, Collection, Mapping
 
 from kdbench.data import Views
-from kdbench.errors import ContractError, StoreError
+from kdbench.errors import StoreError
 from kdbench.record import TrainingProtocol
 from kdbench.train.clock import Clock
+from kdbench.train.guard import Guard
 from kdbench.train.lanes import launched
 from kdbench.train.online import Online
-from kdbench.train.runner import Diverged, Runner
+from kdbench.train.runner import Diverged, Overtime, Runner
 from kdbench.train.stream import Step, Teach, stream
 
 
@@ -34,6 +32,9 @@ def lockstep(
     stop: Callable[[float], bool] = lambda seconds: False,
     clock: Clock | None = None,
     compare: float = math.inf,
+    guard: Guard | None = None,
+    lost: Callable[[str, Exception], None] = lambda name, error: None,
+    most: float = math.inf,
 ) -> tuple[dict[str, dict[str, float]], dict[str, Exception]]:
     """Mean losses of the last epoch, and the exception of every runner that left, by runner.
 
@@ -49,12 +50,25 @@ def lockstep(
         stop: Called after `after` with the seconds that the step took; whether to leave it at that.
         clock: Told when a batch is made; runners have theirs.
         compare: Step from which on students are compared with the converged teacher; see `Online`.
+        guard: Of what belongs to all.
+        lost: Told at once which runner left, and why.
+        most: Seconds that all calls of a runner's method may take together.
+
+    Raises:
+        Violation: Something that belongs to all has moved, nobody knows by whom.
     """
+    guard = guard or Guard()
     clock = clock or Clock()
     active, failures, losses = dict(runners), dict[str, Exception](), dict[str, dict[str, float]]()
     each = protocol.steps_per_epoch(len(views))
     since, began, join = start % each, time.monotonic(), launched(active.values())
     compared: dict[str, Online] = {}
+
+    def leave(name: str, error: Exception) -> None:
+        failures[name] = error
+        del active[name]
+        lost(name, error)
+
     for epoch, number, rows in stream(views, protocol, total, start):
         with clock.phase("data"):
             shared = Step(views, rows, epoch, number / total, teach)
@@ -65,14 +79,12 @@ def lockstep(
         for name, runner in list(active.items()):
             watch(name, number)
             try:
-                with guarded("step()"):
-                    runner.step(shared)
-                _unwritten(shared)
+                with guard.call("step()", shared):
+                    _timed(runner, shared, most)
             except StoreError:  # a full disk is no method's fault
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
-                failures[name] = error
-                del active[name]
+                leave(name, error)
                 shared = Step(views, rows, epoch, number / total, teach)
         join()
         for name in active if compared else ():
@@ -82,8 +94,8 @@ def lockstep(
             try:
                 losses[name] = runner.means(since)
             except Diverged as error:
-                failures[name] = error
-                del active[name]
+                leave(name, error)
+        guard.step(shared, last=closing)
         since = 0 if closing else since
         after(number + 1, active)
         before, began = began, time.monotonic()
@@ -94,47 +106,15 @@ def lockstep(
     return losses, failures
 
 
-@contextmanager
-def guarded(call: str) -> Iterator[None]:
-    """Put what belongs to all back as it was before this plugin call.
+def _timed(runner: Runner, shared: Step, most: float) -> None:
+    """A step, whose time is the method's own, less what the shared teacher took of it.
 
     Raises:
-        ContractError: The call had changed it.
+        Overtime: All of its steps have taken more seconds than `most`.
     """
-    before = _globals()
-    try:
-        yield
-    finally:
-        if (after := _globals()) != before:
-            _restore(before)
-    if after != before:
-        raise ContractError(
-            f"{call} changed global state",
-            f"dtype, grad mode, threads, matmul precision were {before}, are {after}",
-            "restore them",
-        )
-
-
-def _globals() -> tuple[torch.dtype, bool, int, str]:
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    return torch.get_default_dtype(), torch.is_grad_enabled(), threads, precision
-
-
-def _restore(state: tuple[torch.dtype, bool, int, str]) -> None:
-    dtype, grad, threads, precision = state
-    torch.set_default_dtype(dtype)
-    torch.set_grad_enabled(grad)
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
-    if torch.get_float32_matmul_precision() != precision:
-        torch.set_float32_matmul_precision(precision)
-
-
-def _unwritten(shared: Step) -> None:
-    """Raise where a plugin call has written into what belongs to all."""
-    if shared.written:
-        raise ContractError(
-            "step() wrote into the shared batch or teacher outputs",
-            "they belong to all methods",
-            "clone before writing",
-        )
+    spent = runner.clock.spent
+    began, taught = time.perf_counter(), spent["teacher"]
+    runner.step(shared)
+    runner.seconds += time.perf_counter() - began - (spent["teacher"] - taught) / 1e3
+    if runner.seconds > most:
+        raise Overtime(f"its steps took more than {most:g} s together")

@@ -23,6 +23,10 @@ class Diverged(Exception):
     """A loss is no longer finite."""
 
 
+class Overtime(Exception):
+    """A trial has taken longer than a trial may."""
+
+
 class Runner:
     """One method's student in training; the `kdbench.api.Loop` that the method's `step` sees.
 
@@ -69,6 +73,7 @@ class Runner:
         self.listen: Callable[[Tensor, Maps], Outputs] = student
         self.sums, self.notes, self.compile_seconds = dict[str, Tensor](), list[str](), 0.0
         self.heard: Tensor | None = None  # see `Online`
+        self.seconds = 0.0  # that the method's own steps took
 
     # What a method's `step` sees -----------------------------------------------------------------
 

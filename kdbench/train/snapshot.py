@@ -50,6 +50,7 @@ def snapshot(runner: Runner) -> Snapshot:
         "heard": pack.value(runner.heard),
         "counts": {name: getattr(runner, name) for name in _COUNTS},
         "notes": runner.notes,
+        "seconds": runner.seconds,
     }
     return Snapshot(pack.tensors, plain)
 
@@ -69,7 +70,7 @@ def restore(runner: Runner, taken: Snapshot) -> None:
             optimizer.load_state_dict(unpack.value(kept))
         runner.sums = unpack.value(plain["sums"])
         runner.heard = unpack.value(plain.get("heard"))  # older ones do not tell
-        runner.notes = list(plain["notes"])
+        runner.notes, runner.seconds = list(plain["notes"]), plain.get("seconds", 0.0)
         for name in _COUNTS:
             setattr(runner, name, plain["counts"][name])
     except (KeyError, TypeError) as error:

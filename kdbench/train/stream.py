@@ -62,7 +62,7 @@ class Step:
         self._views, self._rows, self._epoch, self._teach = views, rows, epoch, teach
         self.batch = batch = _batch(views, rows, views.seen(rows, epoch), progress)
         self._answers: dict[tuple[float, str, bool], Outputs] = {}
-        self._born: list[tuple[Tensor, int]] = []
+        self._born: list[tuple[Tensor, int, Tensor]] = []
         self._keep(batch.inputs, batch.target, batch.labelled, batch.index, batch.progress)
 
     @cached_property
@@ -88,8 +88,17 @@ class Step:
         """Whether somebody wrote into what is shared."""
         return any(
             tensor._version != version or tensor.requires_grad  # torch's own counter
-            for tensor, version in self._born
+            for tensor, version, _ in self._born
         )
+
+    def differs(self) -> Tensor:
+        """Whether a bit of what is shared is another one, as no counter tells of all writes; a
+        scalar on the device, for which nobody waits.
+        """
+        pairs = [(bits(tensor), copy) for tensor, _, copy in self._born]
+        if self.batch.inputs.device.type == "cpu":
+            return torch.tensor(not all(torch.equal(now, copy) for now, copy in pairs))
+        return torch.stack([(now != copy).any() for now, copy in pairs]).any()
 
     def _answer(self, anchor: float, statistics: str, second: bool) -> Outputs:
         key = (anchor, statistics, second)
@@ -101,7 +110,15 @@ class Step:
         return self._answers[key]
 
     def _keep(self, *tensors: Tensor) -> None:
-        self._born += [(tensor, tensor._version) for tensor in tensors]
+        self._born += [(tensor, tensor._version, bits(tensor).clone()) for tensor in tensors]
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """The same memory as integers, which are equal exactly where all bits are."""
+    return tensor.detach().view(_INTEGERS[tensor.itemsize])
+
+
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def make_batch(views: Views, rows: Tensor, images: Tensor, progress: float) -> Batch:

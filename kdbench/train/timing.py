@@ -16,9 +16,9 @@ from itertools import count
 from kdbench.data import Views
 from kdbench.record import QUIET
 from kdbench.train.clock import PHASES, Clock
+from kdbench.train.guard import Guard
 from kdbench.train.lanes import launched
 from kdbench.train.load import LOUD, TELLING, LoadMeter
-from kdbench.train.lockstep import guarded
 from kdbench.train.runner import Runner
 from kdbench.train.stream import Step, Teach
 
@@ -77,6 +77,7 @@ def block(
     teach: Teach,
     steps: Sequence[int],
     watch: Callable[[int], None] = lambda step: None,
+    guard: Guard | None = None,
 ) -> Block:
     """A block of a runner's steps, timed; the runner is one of another training afterwards.
 
@@ -86,12 +87,13 @@ def block(
         teach: The shared teacher.
         steps: Where in its budget each step is taken.
         watch: Called before every step.
+        guard: Of what belongs to all.
     """
     rows = views.order(0)[: min(runner.protocol.batch_size, len(views))]
     outer, clock = runner.clock, Clock(runner.device)
     runner.clock = clock
     try:
-        with guarded("step()"):
+        with (guard or Guard()).call("step()"):
             start, computed = clock.now(), time.process_time()
             for number in steps:
                 runner.done = number
@@ -117,6 +119,7 @@ def interleave(
     seconds: float,
     watch: Callable[[str, int], None] = lambda name, step: None,
     meter: LoadMeter | None = None,
+    guard: Guard | None = None,
 ) -> tuple[list[Round], dict[str, Exception]]:
     """Rounds of one block a runner, loud ones too, and the exceptions of those that left.
 
@@ -130,6 +133,7 @@ def interleave(
         seconds: Rounds stop after this time, but not before the sixth quiet one, unless twice the
             time is over and six of twelve can no longer be quiet.
         meter: Of the foreign load.
+        guard: Of what belongs to all.
     """
     meter, start = meter or LoadMeter(), time.perf_counter()
     rounds, failures, points, repeats = list[Round](), dict[str, Exception](), POINTS, 1
@@ -144,7 +148,9 @@ def interleave(
             runner = runners[name]
             steps = spread(runner.total, points) * repeats
             try:
-                spent[name] = block(runner, views, teachers[name], steps, partial(watch, name))
+                spent[name] = block(
+                    runner, views, teachers[name], steps, partial(watch, name), guard
+                )
             except Exception as error:  # noqa: BLE001 - the plugins' steps again
                 failures[name] = error
         foreign, once = meter.foreign(), (time.perf_counter() - begun) / repeats

@@ -1,0 +1,237 @@
+"""What belongs to all, watched around every call of a plugin.
+
+Three depths. After every call, what is cheap to read and can be put back at once: settings, torch's
+seed, threads, child processes, version counters of the shared batch. Once a step, after all calls:
+the batch's content, and a glance at the rest. Once a segment of the training: everything. What was
+found moved at the second or third depth may have reached other trials, so these are trained again
+from where all was clean; what had moved is then under suspicion, and compared after every call.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NoReturn
+
+import torch
+
+from kdbench.errors import ContractError
+from kdbench.train import offspring
+from kdbench.train.seeding import reseeded
+from kdbench.train.settings import moved, put_back, settings
+from kdbench.train.stream import Step
+
+BATCH: Final = "the shared batch or the teacher's outputs"
+_ADVICE = "it belongs to all methods: leave it, or work on a copy"
+
+
+class Thing:
+    """Something that belongs to all; what may not be is told as text, empty where it is not so.
+
+    Attributes:
+        name: Of what it is.
+    """
+
+    name: str
+
+    def glance(self) -> str:
+        """What has moved, as far as it is quickly told."""
+        return ""
+
+    def moved(self) -> str:
+        """What has moved."""
+        raise NotImplementedError
+
+    def suspect(self) -> None:
+        """Be ready to be asked after every call, and to be put back."""
+
+    def caught(self) -> str:
+        """What has moved of what is under suspicion."""
+        return self.moved()
+
+    def put_back(self) -> None:
+        """Undo all that has moved."""
+        raise NotImplementedError
+
+
+class Violation(BaseException):
+    """Something that belongs to all has moved, nobody knows by whom; no `Exception`, since it is
+    nothing that a plugin or its trial could take.
+
+    Attributes:
+        name: Of the thing.
+        what: Has moved.
+    """
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(name, what)
+        self.name, self.what = name, what
+
+
+class Caught(ContractError):
+    """Of this call it is plain that it has moved what belongs to all."""
+
+
+class Lingering(ContractError):
+    """A call has left a thread running, which nothing can end but its process."""
+
+
+class Guard:
+    """Watches things that belong to all.
+
+    Args:
+        things: Of the process and of the cohort.
+        suspects: Names of those that are compared after every call.
+    """
+
+    def __init__(self, things: Sequence[Thing] = (), suspects: Sequence[str] = ()) -> None:
+        self._things, self.suspects = tuple(things), set(suspects)
+        self._inside, self._moved = "", list[torch.Tensor]()
+        for thing in self._suspected:
+            thing.suspect()
+
+    @contextmanager
+    def call(self, call: str, shared: Step | None = None) -> Iterator[None]:
+        """A plugin's call, after which all that is cheap to read or under suspicion is compared.
+
+        Raises:
+            ContractError: The call has moved it; it is put back.
+        """
+        self._inside = call
+        try:
+            with guarded(call):
+                yield
+        except Exception:
+            self._caught()
+            raise
+        finally:
+            self._inside = ""
+        if found := self._caught():
+            _blame(call, found)
+        if shared is None:
+            return
+        if shared.written or (BATCH in self.suspects and bool(shared.differs())):
+            raise ContractError(
+                f"{call} wrote into {BATCH}", "they belong to all methods", "clone before writing"
+            )
+
+    def step(self, shared: Step, *, last: bool) -> None:
+        """Compare what is quickly told, after the calls of a step.
+
+        Args:
+            shared: The step's batch.
+            last: Whether the host waits for the device now anyway.
+
+        Raises:
+            Violation: It has moved.
+        """
+        for thing in self._things:
+            if found := thing.glance():
+                raise Violation(thing.name, found)
+        self._moved.append(shared.differs())
+        if last or shared.batch.inputs.device.type == "cpu":
+            self._settle()
+
+    def check(self) -> None:
+        """Compare everything.
+
+        Raises:
+            Violation: It has moved; ContractError: within a call, while it is under suspicion.
+        """
+        self._settle()
+        if self._inside and (found := self._caught()):
+            _blame(self._inside, found)
+        for thing in self._things:
+            if found := thing.moved():
+                raise Violation(thing.name, found)
+
+    def trust(self) -> None:
+        """End all suspicion."""
+        self.suspects.clear()
+
+    @property
+    def _suspected(self) -> list[Thing]:
+        return [thing for thing in self._things if thing.name in self.suspects]
+
+    def _caught(self) -> str:
+        """What has moved of what is under suspicion; it is put back."""
+        for thing in self._suspected:
+            if found := thing.caught():
+                thing.put_back()
+                return found
+        return ""
+
+    def _settle(self) -> None:
+        """Read what was compared on the device."""
+        found, self._moved = self._moved, []
+        if found and bool(torch.stack(found).any()):
+            raise Violation(BATCH, BATCH)
+
+
+@contextmanager
+def guarded(call: str) -> Iterator[None]:
+    """Put what belongs to all back as it was before this plugin call.
+
+    Raises:
+        ContractError: The call had changed it, left something running, or asked for the process's
+            end.
+    """
+    threads, children = tuple(threading._active), offspring.there()  # type: ignore[attr-defined]
+    seed, before = torch.default_generator.initial_seed(), settings()
+    try:
+        yield
+    except (Exception, Violation):
+        raise
+    except BaseException as error:
+        _ended(call, error)
+    finally:
+        if (after := settings()) != before:
+            put_back(before, after)
+        orphans = offspring.ended(children)
+    if tuple(threading._active) != threads and (left := _left(threads)):  # type: ignore[attr-defined]
+        raise Lingering(f"{call} left a thread running", ", ".join(left), "join it before returning")
+    if orphans:
+        raise ContractError(
+            f"{call} left child processes running", f"{orphans} of them, ended now", "wait for them"
+        )
+    if after != before:
+        what, why = f"{call} changed global state", moved(before, after)
+        raise ContractError(what, why, "restore it")
+    if reseeded(seed):
+        raise ContractError(
+            f"{call} seeded torch's generator",
+            "the host seeds it before every call, alike for all methods",
+            "draw from it as it is, or from a torch.Generator of your own",
+        )
+
+
+def _ended(call: str, error: BaseException) -> NoReturn:
+    """Raise what a trial is to fail with that asked for more than its own end."""
+    if isinstance(error, KeyboardInterrupt) and not _deaf():
+        raise error
+    code = f"sys.exit({error.code!r})" if isinstance(error, SystemExit) else type(error).__name__
+    verb = "called" if isinstance(error, SystemExit) else "raised"
+    found = ContractError(
+        f"{call} {verb} {code}", "the process is everybody's", "raise an exception instead"
+    )
+    raise found.with_traceback(error.__traceback__) from None
+
+
+def _deaf() -> bool:
+    """Whether Ctrl-C does not reach this process, as it does not reach workers."""
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def _left(before: Sequence[int]) -> list[str]:
+    """Names of threads that were not there before; not those that torch started, for which Python
+    keeps a stand-in.
+    """
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.ident not in before and not isinstance(thread, threading._DummyThread)
+    ]
+
+
+def _blame(call: str, found: str) -> NoReturn:
+    raise Caught(f"{call} changed {found}", _ADVICE)
