@@ -10,7 +10,7 @@ from kdbench.cohort.workbench import method
 from kdbench.measure import peak_memory_mb
 from kdbench.record import QUIET, Cost
 from kdbench.statistics import median_interval
-from kdbench.train import PHASES, Round, Runner, block, guarded, interleave
+from kdbench.train import PHASES, Round, Runner, block, interleave
 
 
 def costs(
@@ -32,12 +32,14 @@ def costs(
         if baseline not in runners:
             watch("", -1)
             try:
-                with guarded("init()"):
+                with rig.guard.call("init()"):
                     runners = {baseline: rig.runner(method(yardstick)), **runners}
             except Exception:  # noqa: BLE001 - the plugin's; costs are then relative to nothing
                 baseline = None
     teachers = {name: rig.teach(runner.needs.maps) for name, runner in runners.items()}
-    rounds, failures = interleave(runners, rig.views, teachers, seconds=seconds, watch=watch)
+    rounds, failures = interleave(
+        runners, rig.views, teachers, seconds=seconds, watch=watch, guard=rig.guard
+    )
     timings = summarise(
         rounds, baseline, batch_size=min(rig.cohort.protocol.batch_size, len(rig.views))
     )
@@ -51,7 +53,10 @@ def costs(
         watch(name, rig.total)
         runner.launch = None  # what a recording takes was taken when it was made
         try:
-            memory = peak_memory_mb(lambda: block(runner, rig.views, teach, middles), rig.device)  # noqa: B023 - called at once
+            memory = peak_memory_mb(
+                lambda: block(runner, rig.views, teach, middles, guard=rig.guard),  # noqa: B023 - called at once
+                rig.device,
+            )
         except Exception as error:  # noqa: BLE001 - the plugin's step once more
             failures[name] = error
             continue

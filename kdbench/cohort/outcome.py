@@ -17,7 +17,7 @@ from kdbench.errors import KDBenchError, Unsupported
 from kdbench.plan import Cohort, Trial
 from kdbench.record import Environment, Failure, Record, Status
 from kdbench.registry import Source
-from kdbench.train import Diverged, Runner
+from kdbench.train import Diverged, Overtime, Runner
 
 KERNELS = 2
 """The teacher answers with its batch norms folded."""
@@ -50,9 +50,22 @@ class Attempt:
 
     def fault(self, error: Exception, where: str) -> Failure:
         """What went wrong, where, and whose it is."""
-        loss = getattr(getattr(self.method, "loss", None), "__code__", None)
-        message = blame(error, self.trial.method.sources, loss)
+        message = blame(error, self.trial.method.sources, self._codes(error, where))
         return Failure(kind=type(error).__name__, message=message, where=where)
+
+    def reset(self) -> None:
+        """Be as before the first student was built."""
+        self.runner, self.status, self.failure = None, "ok", None
+        self.fields, self.curve, self.earlier = {}, [], {}
+
+    def _codes(self, error: Exception, where: str) -> list[CodeType]:
+        """Whose fault it is where the host found it: of the loss, or of the call itself."""
+        call = {"init": "init", "measure": "deploy", "curve": "deploy"}.get(
+            where.split(",")[0], "step"
+        )
+        names = ("loss",) if isinstance(error, Diverged) else ("loss", call)
+        found = (getattr(getattr(self.method, name, None), "__code__", None) for name in names)
+        return [code for code in found if code]
 
     def spent(self, seconds: Mapping[str, float]) -> dict[str, float]:
         """Seconds by phase, with those of earlier runs."""
@@ -75,6 +88,8 @@ def status_of(error: BaseException) -> Status:
         return "unsupported"
     if isinstance(error, Diverged):
         return "diverged"
+    if isinstance(error, Overtime):
+        return "timeout"
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return "oom"
     if isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate" in str(error):
@@ -82,16 +97,15 @@ def status_of(error: BaseException) -> Status:
     return "failed"
 
 
-def blame(error: BaseException, sources: Sequence[Source], loss: CodeType | None = None) -> str:
+def blame(error: BaseException, sources: Sequence[Source], codes: Sequence[CodeType] = ()) -> str:
     """What went wrong, with the plugin's name, file and line, and no path of this machine.
 
     The line is the last of these plugins' in the traceback; where the host found fault with what it
-    was given, that of `loss`. Without a line of theirs, the first plugin is named.
+    was given, the last of `codes`. Without a line of theirs, the first plugin is named.
     """
     said = str(error) if isinstance(error, KDBenchError) else f"{type(error).__name__}: {error}"
     frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
-    if loss:
-        frames.insert(0, (loss.co_filename, loss.co_firstlineno))
+    frames[:0] = [(code.co_filename, code.co_firstlineno) for code in codes]
     files = {Path(source.path).resolve(): source for source in sources}
     places = [(Path(file).resolve(), line) for file, line in frames]
     own = [(files[file], f", line {line}") for file, line in places if file in files]

@@ -1,7 +1,7 @@
 """What becomes of a cohort whose trials may have disturbed each other: it is trained again.
 
-It starts from where all was clean, with what had moved under suspicion: that is compared after every
-call of a plugin, so that it is plain whose it is. Suspicion ends where all is found clean again.
+It starts from where all was clean, with suspicion: everything is compared after every call of a
+plugin, so that it is plain whose it is. Suspicion ends where all is found clean, and is kept.
 """
 
 import sys
@@ -13,7 +13,7 @@ from kdbench.cohort.outcome import Attempt
 from kdbench.errors import ContractError
 from kdbench.plan import Cohort
 from kdbench.registry import Source
-from kdbench.train import Caught, Functions, Guard, Lingering, Surroundings, Violation
+from kdbench.train import Caught, Functions, Guard, Lingering, Surroundings, Thing, Violation
 
 
 @final
@@ -25,16 +25,15 @@ class Replay:
         attempts: By name.
 
     Attributes:
-        guard: Of what belongs to the process, before there is a teacher.
-        suspects: Names of the things under suspicion.
+        guard: Of what belongs to the process, and to the cohort where there is a teacher.
     """
 
     def __init__(self, cohort: Cohort, attempts: dict[str, Attempt]) -> None:
         self._cohort, self._attempts = cohort, attempts
         self.functions, self.surroundings = Functions(), Surroundings()
         self.guard = Guard((self.functions, self.surroundings))
-        self.suspects = frozenset[str]()
-        self._over, self._culprits, self._spoilt = set[str](), list[str](), ""
+        self._suspicious = False
+        self._over, self._culprits, self._spoilt = set[str](), list[str](), list[str]()
         self._moved = ""
 
     @property
@@ -42,7 +41,22 @@ class Replay:
         """Why the cohort's costs do not count; empty where they do."""
         if self._culprits:
             return f"trained again because of {', '.join(self._culprits)}"
-        return self._cohort.again or (f"trained again because {self._moved} moved" if self._moved else "")
+        return self._cohort.again or (
+            f"trained again because {self._moved} moved" if self._moved else ""
+        )
+
+    def guarding(self, *things: Thing) -> Guard:
+        """A guard of the process and of these."""
+        self.guard = Guard(
+            (self.functions, self.surroundings, *things), suspicious=self._suspicious
+        )
+        return self.guard
+
+    def put_back(self) -> None:
+        """Undo what has moved of the process."""
+        for thing in (self.functions, self.surroundings):
+            if thing.moved():
+                thing.put_back()
 
     def imported(self, attempt: Attempt) -> None:
         """Take what an import may add, and raise for what it may not change; it is put back.
@@ -55,17 +69,23 @@ class Replay:
             if found := thing.moved():
                 thing.put_back()
                 raise ContractError(
-                    f"its import changed {found}", "it belongs to all methods", "call it by another name"
+                    f"its import changed {found}",
+                    "it belongs to all methods",
+                    "call it by another name",
                 )
         self.functions.learn(*(source.module for source in attempt.trial.method.sources))
 
     def fail(self, name: str, error: Exception, where: str) -> None:
         """Take a trial out."""
         self._attempts[name].fail(error, where)
-        if isinstance(error, Caught) and name not in self._culprits:
+        self.blame(name, error)
+
+    def blame(self, name: str, error: Exception) -> None:
+        """Remember whose fault it is that others are trained again."""
+        if isinstance(error, (Caught, Lingering)) and name not in self._culprits:
             self._culprits.append(name)
         if isinstance(error, Lingering):
-            self._spoilt = name
+            self._spoilt.append(name)
 
     @property
     def spoilt(self) -> bool:
@@ -75,8 +95,7 @@ class Replay:
     def clean(self) -> None:
         """All was found clean, and is kept: who has failed until now has failed for good."""
         self._over = {name for name, one in self._attempts.items() if one.failure}
-        self.suspects = frozenset()
-        self.guard.trust()
+        self._suspicious = self.guard.suspicious = False
 
     def again(self, violation: Violation) -> tuple[Cohort, ...]:
         """Make ready to train again; gives parts for other processes, where this one is at a loss.
@@ -84,27 +103,25 @@ class Replay:
         Args:
             violation: What has moved; it is put back, a teacher aside.
         """
-        for thing in (self.functions, self.surroundings):
-            if thing.moved():
-                thing.put_back()
+        self.put_back()
         self._moved = self._moved or violation.what
         left = [name for name in self._attempts if name not in self._over]
         for name in left:
             self._attempts[name].reset()
+        assert left, f"{violation.what} moved, and nobody is left to have done it"
         if len(left) == 1:
             error = ContractError(f"it changed {violation.what}", "it belongs to all methods", "")
             self.fail(left[0], error, "training")
             self._over.add(left[0])
-        elif violation.name in self.suspects:
+        elif self._suspicious:
             half = len(left) // 2
             return tuple(self._part(part) for part in (left[:half], left[half:]))
-        self.suspects |= {violation.name}
+        self._suspicious = True
         return ()
 
     def rest(self) -> tuple[Cohort, ...]:
         """What another process is to train again, after this one is spoilt."""
-        self._over.add(self._spoilt)
-        self._culprits.append(self._spoilt)
+        self._over.update(self._spoilt)
         left = [name for name in self._attempts if name not in self._over]
         return (self._part(left),) if left else ()
 
@@ -121,5 +138,9 @@ class Replay:
 def forget(sources: Iterable[Source]) -> None:
     """Have plugins be imported anew when they are next asked for."""
     for source in sources:
-        for name in [one for one in sys.modules if one == source.module or one.startswith(f"{source.module}.")]:
+        for name in [
+            one
+            for one in sys.modules
+            if one == source.module or one.startswith(f"{source.module}.")
+        ]:
             del sys.modules[name]

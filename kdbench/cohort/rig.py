@@ -27,11 +27,11 @@ from kdbench.record import Card, Deployed
 from kdbench.teacher import Recall, Teacher, begin, build, opened, pupil
 from kdbench.train import (
     Diverged,
+    Guard,
     Runner,
     Teach,
     compile_student,
     seed_torch,
-    set_compiler,
 )
 
 TRANSFER_ROWS = 10_000
@@ -45,16 +45,18 @@ class Rig:
         cohort: What was asked.
         bench: The worker's.
         teacher: Frozen, with every anchor that a method of the cohort teaches from.
+        guard: Of what belongs to all.
     """
 
-    def __init__(self, cohort: Cohort, bench: Workbench, teacher: Teacher) -> None:
+    def __init__(
+        self, cohort: Cohort, bench: Workbench, teacher: Teacher, guard: Guard | None = None
+    ) -> None:
+        self.guard = guard or Guard()
         self.cohort, self.bench, self.teacher, self.device = cohort, bench, teacher, bench.device
         protocol, splits = cohort.protocol, bench.data(cohort, cohort.root)
         self.splits = splits
         stream, quiz = transfer_rows(len(splits.train), protocol.rows, cohort.quiz)
         seed = derive_seed(cohort.seed, "views")
-        if protocol.compile == "on":
-            set_compiler(bench.cache, bench.device)
         view = partial(Views, device=self.device, seed=seed)
         self.transfer = splits.train.head(min(len(stream), TRANSFER_ROWS))
         rows, own = splits.train, None
@@ -128,7 +130,7 @@ class Rig:
             self.bench.cache, self.teach(Maps()), self.views, cohort.protocol, self.total,
             card=card, classes=cohort.dataset.num_classes, pooled=self.teacher.port().pooled_dim,
             second=any(trial.method.needs["second"] for trial in cohort.trials),
-            most_bytes=int(cohort.answers_gb * 1e9), beat=self._beat,
+            most_bytes=int(cohort.answers_gb * 1e9), beat=self._beat, sure=self.guard.check,
         )  # fmt: skip
 
     @property

@@ -2,20 +2,22 @@
 
 import math
 import operator
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from functools import reduce
 
 from kdbench.api import Maps
 from kdbench.cohort.checkpoint import put_away, take_up
 from kdbench.cohort.cost import costs
 from kdbench.cohort.outcome import Attempt, environment
+from kdbench.cohort.replay import Replay, forget
 from kdbench.cohort.rig import Rig
 from kdbench.cohort.workbench import Workbench, method, register
-from kdbench.errors import PluginError, StoreError
-from kdbench.plan import Cohort
+from kdbench.errors import ContractError, PluginError, StoreError
+from kdbench.plan import Cohort, Spoilt
 from kdbench.record import PutAway, Record, Standing
-from kdbench.teacher import open_teacher
-from kdbench.train import PHASES, Clock, Runner, guarded, lockstep
+from kdbench.teacher import Seal, open_teacher
+from kdbench.train import PHASES, Clock, Guard, Runner, Violation, lockstep, set_compiler
 
 
 def run(cohort: Cohort, bench: Workbench) -> list[Record]:
@@ -26,37 +28,93 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
         bench: The worker's.
 
     Raises:
-        PutAway: It became late; what was in training is put away.
+        PutAway: It became late; what was in training is put away. Spoilt: the process is of no more
+            use.
     """
     clock = bench.clock = Clock()
     began = clock.now()
     with clock.phase("setup"):
         register([cohort.student_source, *(job.source for job in cohort.teachers)])
+        if cohort.protocol.compile == "on":
+            set_compiler(bench.cache, bench.device)
         attempts = {str(trial.spec): Attempt(trial) for trial in cohort.trials}
-        for name, attempt in attempts.items():
-            bench.watch(name, -1)
-            try:
-                with guarded("import"):
-                    attempt.method = method(attempt.trial)
-            except PluginError:  # it was edited since the plan was made: nothing to record
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
-                attempt.fail(error, "import")
-        methods = [one.method for one in attempts.values() if one.method]
-        anchors = {stage.anchor for one in methods for stage in one.stages()}
-        teacher = open_teacher(cohort.teachers, anchors, bench.cache, bench.device)
-        rig = Rig(cohort, bench, teacher)
-        _build(rig, attempts)
+        replay = Replay(cohort, attempts)
+        anchors = _import(replay, attempts, bench)
+    while True:
+        with clock.phase("setup"):
+            teacher = open_teacher(cohort.teachers, anchors, bench.cache, bench.device)
+            rig = Rig(cohort, bench, teacher, replay.guarding(Seal(teacher)))
+        try:
+            with _moved_first(rig.guard):
+                _answer(rig, attempts, replay, began)
+        except Violation as violation:
+            if parts := replay.again(violation):
+                left = _records(
+                    rig, replay.over, _seconds(clock, clock.now() - began, len(attempts))
+                )
+                raise Spoilt(tuple(left), parts) from None
+            continue
+        finally:
+            replay.put_back()
+        return _records(rig, attempts.values(), _seconds(clock, clock.now() - began, len(attempts)))
+
+
+@contextmanager
+def _moved_first(guard: Guard) -> Iterator[None]:
+    """Where an error of the host follows from what a plugin has moved, it is that what counts."""
+    try:
+        yield
+    except Exception:
+        guard.check()
+        raise
+
+
+def _import(replay: Replay, attempts: dict[str, Attempt], bench: Workbench) -> set[float]:
+    """Import the methods' plugins; gives the anchors that they teach from."""
+    anchors = set[float]()
+    for name, attempt in attempts.items():
+        bench.watch(name, -1)
+        try:
+            with replay.guard.call("import"):
+                attempt.method = method(attempt.trial)
+                anchors |= {stage.anchor for stage in attempt.method.stages()}
+            replay.imported(attempt)
+        except PluginError:  # it was edited since the plan was made: nothing to record
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
+            replay.fail(name, error, "import")
+            if isinstance(error, ContractError):
+                forget(attempt.trial.method.sources)  # so that the next cohort finds it out as well
+    replay.clean()
+    return anchors
+
+
+def _answer(rig: Rig, attempts: dict[str, Attempt], replay: Replay, began: float) -> None:
+    """Train, measure and time all students; what comes of it is in the attempts."""
+    clock, bench = rig.bench.clock, rig.bench
+
+    def leave_if_spoilt() -> None:
+        if replay.spoilt:
+            seconds = _seconds(clock, clock.now() - began, len(attempts))
+            rest = replay.rest()
+            raise Spoilt(tuple(_records(rig, replay.over, seconds)), rest)
+
+    with clock.phase("setup"):
+        _ = rig.recall  # while the teacher is untouched
+        _build(rig, attempts, replay)
         first = take_up(rig, {name: one for name, one, _ in _alive(attempts)})
         if first is None:
-            _build(rig, attempts)
+            _build(rig, attempts, replay)
+        leave_if_spoilt()
+        rig.guard.check()
     with clock.phase("loop"):
-        _train(rig, attempts, first or 0, began)
+        _train(rig, attempts, replay, first or 0, began)
         with clock.phase("device"):
             Clock(bench.device).now()  # waits for a GPU, as nothing in training does
     with clock.phase("setup"):
-        teacher.check_unmoved()
-    kept = _kept(rig, attempts, began)
+        leave_if_spoilt()
+        rig.guard.check()
+    kept = _kept(rig, attempts, replay, began)
     _leave_if_late(rig, attempts, began, kept)
     with clock.phase("measure"):
         bench.watch("", rig.total)  # what the teacher says is no method's to answer for
@@ -64,48 +122,55 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
         for name, attempt, runner in _alive(attempts):
             bench.watch(name, rig.total)
             try:
-                with guarded("deploy()"):
+                with rig.guard.call("deploy()"):
                     attempt.fields |= rig.measure(runner)
             except StoreError:  # a full disk is no method's fault
                 raise
             except Exception as error:  # noqa: BLE001 - `deploy` is the plugin's
-                attempt.fail(error, "measure")
+                replay.fail(name, error, "measure")
+        leave_if_spoilt()
+        rig.guard.check()
     with clock.phase("cost"):
-        _costs(rig, attempts, began, kept)
-    seconds = _seconds(clock, clock.now() - began, len(attempts))
-    return _records(rig, attempts.values(), seconds)
+        _costs(rig, attempts, replay, began, kept)
+        if replay.spoilt:
+            seconds = _seconds(clock, clock.now() - began, len(attempts))
+            raise Spoilt(tuple(_records(rig, attempts.values(), seconds)), ())
+        rig.guard.check()
 
 
-def _build(rig: Rig, attempts: dict[str, Attempt]) -> None:
+def _build(rig: Rig, attempts: dict[str, Attempt], replay: Replay) -> None:
     """A student for every method, ready for its first step."""
     for name, attempt in attempts.items():
         if attempt.method is None or attempt.failure:
             continue
         rig.bench.watch(name, -1)
         try:
-            with guarded("init()"):
+            with rig.guard.call("init()"):
                 attempt.runner = rig.runner(attempt.method)
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
-            attempt.fail(error, "init")
+            replay.fail(name, error, "init")
 
 
-def _kept(rig: Rig, attempts: dict[str, Attempt], began: float) -> Standing | None:
+def _kept(rig: Rig, attempts: dict[str, Attempt], replay: Replay, began: float) -> Standing | None:
     """Where the students stand that were put away: if training was left, or time is short."""
     alive = {name: attempt for name, attempt, _ in _alive(attempts)}
     done = min((runner.done for _, _, runner in _alive(attempts)), default=rig.total)
     if not alive or not (done < rig.total or rig.bench.late(math.inf)):
         return None
-    return _put_away(rig, alive, done, began, len(attempts))
+    return _put_away(rig, alive, replay, done, began, len(attempts))
 
 
 def _put_away(
-    rig: Rig, attempts: dict[str, Attempt], step: int, began: float, trials: int
+    rig: Rig, attempts: dict[str, Attempt], replay: Replay, step: int, began: float, trials: int
 ) -> Standing:
-    """Put these away at this step; where they then stand."""
+    """Put these away at this step, if all is clean; where they then stand."""
     clock = rig.bench.clock
+    rig.guard.check()
     seconds = _seconds(clock, clock.now() - began, trials)
     with clock.phase("away"):
-        return put_away(rig, attempts, step, seconds)
+        where = put_away(rig, attempts, step, seconds)
+    replay.clean()
+    return where
 
 
 def _leave_if_late(
@@ -129,7 +194,9 @@ def _records(rig: Rig, attempts: Iterable[Attempt], seconds: dict[str, float]) -
     return [one.record(rig.cohort, where, seconds=one.spent(seconds), **shared) for one in attempts]
 
 
-def _train(rig: Rig, attempts: dict[str, Attempt], first: int, began: float) -> None:
+def _train(
+    rig: Rig, attempts: dict[str, Attempt], replay: Replay, first: int, began: float
+) -> None:
     """Train all students from step `first` on, until it is late; what fails leaves alone.
 
     What is left is put away on the way.
@@ -138,35 +205,42 @@ def _train(rig: Rig, attempts: dict[str, Attempt], first: int, began: float) -> 
     points, pace = rig.cohort.evaluation.curve, rig.bench.pace()
     marks = {round(rig.total * (i + 1) / points): (i + 1) / points for i in range(points)}
 
+    if points:
+        rig.reference("validation")  # while the teacher is untouched
+
     def after(done: int, active: Collection[str]) -> None:
         for name, attempt, runner in _alive(attempts) if done in marks else ():
             if name in active:
                 rig.bench.watch(name, done)
                 try:
-                    with rig.bench.clock.phase("curve"), guarded("deploy()"):
+                    with rig.bench.clock.phase("curve"), rig.guard.call("deploy()"):
                         attempt.curve.append((marks[done], rig.curve(runner)))
                 except Exception as error:  # noqa: BLE001 - `deploy` is the plugin's
-                    attempt.fail(error, f"curve, step {done}")
-        if pace.due and done < rig.total:
+                    replay.fail(name, error, f"curve, step {done}")
+        if pace.due and done < rig.total and not replay.spoilt:
             left = {name: one for name, one, _ in _alive(attempts) if name in active}
             with pace.kept():
-                _put_away(rig, left, done, began, len(attempts))
+                _put_away(rig, left, replay, done, began, len(attempts))
+
+    def lost(name: str, error: Exception) -> None:
+        replay.fail(name, error, f"step {runners[name].done}")
 
     asked = (runner.needs.maps for runner in runners.values())
     teach = rig.recall or rig.teach(reduce(operator.or_, asked, Maps()))
-    protocol, watch = rig.cohort.protocol, rig.watch
-    losses, failures = lockstep(
-        runners, rig.views, protocol, rig.total, teach, watch=watch, after=after,
-        start=first, stop=rig.bench.late, clock=rig.bench.clock, compare=rig.probes.compare,
+    bench, most = rig.bench, rig.bench.limits.trial_seconds or math.inf
+    losses, _ = lockstep(
+        runners, rig.views, rig.cohort.protocol, rig.total, teach, watch=rig.watch, after=after,
+        start=first, stop=lambda seconds: replay.spoilt or bench.late(seconds), clock=bench.clock,
+        compare=rig.probes.compare, guard=rig.guard, lost=lost, most=most,
     )  # fmt: skip
     for name, attempt in attempts.items():
-        if name in failures:
-            attempt.fail(failures[name], f"step {runners[name].done}")
-        elif name in losses:
+        if name in losses and not attempt.failure:
             attempt.fields["losses"] = losses[name]
 
 
-def _costs(rig: Rig, attempts: dict[str, Attempt], began: float, kept: Standing | None) -> None:
+def _costs(
+    rig: Rig, attempts: dict[str, Attempt], replay: Replay, began: float, kept: Standing | None
+) -> None:
     """Time all students; one that fails only here keeps its quality and says why it has no cost."""
     alive, bench = _alive(attempts), rig.bench
     runners = {name: runner for name, _, runner in alive}
@@ -183,9 +257,12 @@ def _costs(rig: Rig, attempts: dict[str, Attempt], began: float, kept: Standing 
         found, failures = costs(rig, runners, limit, taught=spent["teacher"])
     for name, attempt, _ in alive:
         if name in failures:
+            replay.blame(name, failures[name])
             attempt.failure = attempt.fault(failures[name], "cost pass")
-        else:
-            attempt.fields["cost"] = found[name]
+    for name, attempt, _ in alive:
+        if name in found:
+            void = {"valid": False, "why_not": replay.why} if replay.why else {}
+            attempt.fields["cost"] = found[name].model_copy(update=void)
 
 
 def _seconds(clock: Clock, wall: float, trials: int) -> dict[str, float]:

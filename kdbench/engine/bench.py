@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from kdbench.errors import ExitCode, KDBenchError, UsageError
+from kdbench.plan import Spoilt
 from kdbench.record import Environment, PutAway, Record
 from kdbench.suite import Limits
 
@@ -66,4 +67,4 @@ class Bug(KDBenchError):
 
 
 Hello: TypeAlias = Environment | KDBenchError | Crash
-Answer: TypeAlias = list[Record] | None | PutAway | KDBenchError | Crash | Note
+Answer: TypeAlias = list[Record] | None | PutAway | Spoilt | KDBenchError | Crash | Note

@@ -10,7 +10,7 @@ from kdbench.engine.orphan import end_with_parent
 from kdbench.engine.said import speak_into
 from kdbench.engine.turn import Turn, Turns
 from kdbench.errors import DeviceError, KDBenchError, StoreError
-from kdbench.plan import Cohort, TeacherJob
+from kdbench.plan import Cohort, Spoilt, TeacherJob
 from kdbench.record import PutAway, Store
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _answer(payload: tuple[Any, ...], here: Any, turn: Turn) -> Answer:  # noqa:
                 here.watch = turn.watch({str(t.spec): i for i, t in enumerate(cohort.trials)})
                 return run(cohort, here)
         raise AssertionError(payload)
-    except (KDBenchError, PutAway) as error:
+    except (KDBenchError, PutAway, Spoilt) as error:
         return error
     except OSError as error:  # a full disk, say, where a lock is to be; plugins' are caught before
         what = f"{error.filename or 'a file'} cannot be read or written"

@@ -16,7 +16,7 @@ from kdbench.engine.turn import Turns
 from kdbench.engine.until import Until
 from kdbench.engine.worker import Worker
 from kdbench.errors import KDBenchError
-from kdbench.plan import Cohort, TeacherJob
+from kdbench.plan import Cohort, Spoilt, TeacherJob
 from kdbench.record import Failure, PutAway, Record, Status, Store
 
 POLL_SECONDS = 0.25
@@ -172,6 +172,10 @@ class Schedule:
             self.queue.came(task.work)
             self.listener.teacher(task.work)
         task.claims.close()
+        if isinstance(answer, Spoilt):
+            self._renew(worker)
+            for cohort in answer.cohorts:
+                self.queue.add(cohort)
 
     def _cut(self) -> None:
         """End the workers that have not come back in time; what they put away stays."""
@@ -209,9 +213,7 @@ class Schedule:
         worker.stop()
         self._hear(worker)
         trial, step, _ = worker.place
-        place = self.workers.index(worker)
-        self.turns.left(place)
-        self.workers[place] = Worker(self.bench, self.turns, place)
+        self._renew(worker)
         if isinstance(task.work, TeacherJob):
             error = KDBenchError(
                 f"training the teacher {task.work.network} {reason}",
@@ -237,6 +239,13 @@ class Schedule:
         self._write(guilty.record(task.work.suite, status, worker.environment, failure=failure))
         if rest := tuple(one for one in trials if one is not guilty):
             self.queue.add(replace(task.work, trials=rest))
+
+    def _renew(self, worker: Worker) -> None:
+        """End a worker, and start a new one in its place."""
+        worker.kill()
+        place = self.workers.index(worker)
+        self.turns.left(place)
+        self.workers[place] = Worker(self.bench, self.turns, place)
 
     def _write(self, record: Record) -> None:
         self.store.add(record)

@@ -5,6 +5,7 @@ from kdbench.plan.datasets import dataset_spec
 from kdbench.plan.nodes import Cohort, State, TeacherJob, Trial
 from kdbench.plan.policy import Policy
 from kdbench.plan.sharing import shared
+from kdbench.plan.spoilt import Spoilt
 from kdbench.plan.teachers import pair_name
 from kdbench.plan.whole import Plan
 
@@ -12,6 +13,7 @@ __all__ = [
     "Cohort",
     "Plan",
     "Policy",
+    "Spoilt",
     "State",
     "TeacherJob",
     "Trial",

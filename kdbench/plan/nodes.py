@@ -1,7 +1,6 @@
 """What a plan is made of: teachers, trials and cohorts, pure data that a worker is handed."""
 
 import datetime as dt
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -158,7 +157,6 @@ class Cohort:
         quiz: Share of the transfer set that the stream leaves out.
         policy: What the stream's rows go through.
         variant: Of the suite; the first that asks its trials.
-        trial_seconds: A trial whose method's own calls take longer together ends as timeout.
         again: Why its costs do not count, where it is trained again after others disturbed it.
     """
 
@@ -178,7 +176,6 @@ class Cohort:
     control: tuple[TeacherJob, ...] = ()
     policy: Policy = NO_POLICY
     variant: str = ""
-    trial_seconds: float = math.inf
     again: str = ""
 
     @property

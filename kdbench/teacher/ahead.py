@@ -59,15 +59,18 @@ class Ahead:
         total: Updates of the whole budget: nothing is asked that no step will see.
         second: Whether it is second views that are asked for.
         beat: Called now and then while the teacher works.
+        sure: Called before answers are asked that are kept; raises where the teacher has moved.
     """
 
     def __init__(
         self, live: Teach, views: Views, answers: Answers, protocol: TrainingProtocol, total: int,
         *, second: bool, tally: Tally, beat: Callable[[], None],
+        sure: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._live, self._views, self._protocol, self._total = live, views, protocol, total
         self.answers, self._second, self._tally, self._beat = answers, second, tally, beat
         self.own, self._epoch = max(BATCH[views.device.type], protocol.batch_size), -1
+        self._sure = sure
         self._page, self._brought = torch.empty(0), set[int]()
         self._order = self._place = torch.empty(0, dtype=torch.int64)
         self._stretch = 1
@@ -148,6 +151,7 @@ class Ahead:
                 if not wait:
                     return False
         try:
+            self._sure()
             for some in self._batches(self._missing(stretch)[: self.answers.room]):
                 said = self.ask(some, self._epoch)
                 self._tally.asked += self.answers.keep(self._keys(some), said)

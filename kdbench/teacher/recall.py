@@ -29,7 +29,7 @@ _NARROW = 2e-3
 def opened(
     cache: Path, live: Teach, views: Views, protocol: TrainingProtocol, total: int, *,
     card: dict[str, Any], classes: int, pooled: int, second: bool, most_bytes: int,
-    beat: Callable[[], None] = lambda: None,
+    beat: Callable[[], None] = lambda: None, sure: Callable[[], None] = lambda: None,
 ) -> "Recall | None":  # fmt: skip
     """The teacher by its kept answers; None where they depend on who is asked with whom.
 
@@ -37,7 +37,7 @@ def opened(
     """
     found = Recall(
         cache, live, views, protocol, total, card=card, classes=classes, pooled=pooled,
-        second=second, most_bytes=most_bytes, beat=beat,
+        second=second, most_bytes=most_bytes, beat=beat, sure=sure,
     )  # fmt: skip
     return found if found.steady else None
 
@@ -58,6 +58,7 @@ class Recall:
         second: Whether second views are asked for too.
         most_bytes: Of the answers to each kind of view.
         beat: Called now and then while the teacher works.
+        sure: Called before answers are asked that are kept; raises where the teacher has moved.
 
     Raises:
         DataError: The answers there are not what this teacher says.
@@ -67,11 +68,12 @@ class Recall:
     def __init__(
         self, cache: Path, live: Teach, views: Views, protocol: TrainingProtocol, total: int, *,
         card: dict[str, Any], classes: int, pooled: int, second: bool, most_bytes: int,
-        beat: Callable[[], None],
+        beat: Callable[[], None], sure: Callable[[], None],
     ) -> None:  # fmt: skip
         self._cache, self._live, self._views, self._protocol = cache, live, views, protocol
         self._total, self._classes, self._width = total, classes, classes + pooled
-        self._most_bytes, self._beat, self.tally = most_bytes, beat, Tally()
+        self._most_bytes, self._beat, self._sure = most_bytes, beat, sure
+        self.tally = Tally()
         self._card = card | {
             "answers": protocol.answers, "precision": protocol.precision,
             "batch": protocol.batch_size,  # for another, kernels may round in another way
@@ -121,7 +123,7 @@ class Recall:
         )  # fmt: skip
         ahead = Ahead(
             self._live, views, answers, self._protocol, self._total, second=second,
-            tally=self.tally, beat=self._beat,
+            tally=self.tally, beat=self._beat, sure=self._sure,
         )  # fmt: skip
         self._check(answers, second)
         return ahead

@@ -19,8 +19,6 @@ class Seal(Thing):
         teacher: With the copies that answer.
     """
 
-    name = "teacher"
-
     def __init__(self, teacher: Teacher) -> None:
         self._teacher, self._modules = teacher, list(teacher.modules())
         self._tensors = [
@@ -31,6 +29,11 @@ class Seal(Thing):
             if tensor is not None
         ]
         self._own = [_parts(module) for module in self._modules]
+        self._places = [
+            (place, dict(place))
+            for module in self._modules
+            for place in (module._parameters, module._buffers)
+        ]
         self._copies = list[Tensor]()
 
     def glance(self) -> str:
@@ -45,20 +48,20 @@ class Seal(Thing):
         return ""
 
     def moved(self) -> str:
-        """What has moved, by content."""
+        """What has moved, by content; by that of the copies, where there are some."""
         if found := self.glance() or self._structure():
             return found
-        return "the teacher's weights" if digest(self._teacher) != self._teacher.born else ""
+        pairs = zip(self._tensors, self._copies, strict=False)
+        same = (
+            all(torch.equal(bits(now[2]), bits(copy)) for now, copy in pairs)
+            if self._copies
+            else digest(self._teacher) == self._teacher.born
+        )
+        return "" if same else "the teacher's weights"
 
     def suspect(self) -> None:
         """Keep a copy of every tensor."""
         self._copies = [tensor.detach().clone() for _, _, tensor, _ in self._tensors]
-
-    def caught(self) -> str:
-        """What has moved, by content, which is compared with the copies."""
-        pairs = zip(self._tensors, self._copies, strict=True)
-        same = all(torch.equal(bits(now[2]), bits(copy)) for now, copy in pairs)
-        return self.glance() or self._structure() or ("" if same else "the teacher's weights")
 
     def put_back(self) -> None:
         """Undo all that has moved, tensor by tensor."""
@@ -72,11 +75,12 @@ class Seal(Thing):
                     own[name].update(one)
                 else:
                     own[name] = one
-            own["_parameters"].clear()
-            own["_buffers"].update(dict.fromkeys(own["_buffers"]))
-        for (place, name, tensor, _), copy in zip(self._tensors, self._copies, strict=True):
+        for place, kept in self._places:
+            place.clear()
+            place.update(kept)
+        for (_, _, tensor, _), copy in zip(self._tensors, self._copies, strict=True):
             tensor.data = copy.clone()
-            place[name] = tensor.requires_grad_(False)
+            tensor.requires_grad_(False)
         self._tensors = [(place, name, one, one._version) for place, name, one, _ in self._tensors]
 
     def _structure(self) -> str:
@@ -92,5 +96,7 @@ def _parts(module: nn.Module) -> dict[str, Any]:
     return {
         name: dict(one) if isinstance(one, dict) else one
         for name, one in vars(module).items()
-        if name == "_modules" or name.endswith("_hooks") or isinstance(one, (bool, int, float, FunctionType, MethodType))
+        if name == "_modules"
+        or name.endswith("_hooks")
+        or isinstance(one, (bool, int, float, FunctionType, MethodType))
     }

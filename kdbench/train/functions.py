@@ -1,4 +1,4 @@
-"""The functions, classes and methods that all methods call, and what a plugin put in their place."""
+"""The functions and classes that all methods call, and what a plugin put in their place."""
 
 import sys
 from collections.abc import Mapping
@@ -14,12 +14,13 @@ from kdbench.train.guard import Thing
 Owner: TypeAlias = Any
 """A module or a class."""
 
-_ALONE = frozenset(
-    """builtins itertools json math operator os random time numpy numpy.random torch torch.autograd
-    torch.autograd.function torch.autograd.grad_mode torch.cuda torch.cuda.random torch.fft
-    torch.linalg torch.nn torch.nn.functional torch.nn.init torch.random torch.special
-    torch._tensor torch._jit_internal""".split()
-)
+_ALONE = frozenset({
+    "builtins", "itertools", "json", "math", "operator", "os", "random", "time", "numpy",
+    "numpy.random", "torch", "torch.autograd", "torch.autograd.function",
+    "torch.autograd.grad_mode", "torch.cuda", "torch.cuda.random", "torch.fft", "torch.linalg",
+    "torch.nn", "torch.nn.functional", "torch.nn.init", "torch.random", "torch.special",
+    "torch._tensor", "torch._jit_internal",
+})  # fmt: skip
 _BELOW = ("kdbench", "timm", "torch.nn.modules", "torch.nn.parameter", "torch.optim")
 _HOOKS: tuple[dict[int, Any], ...] = tuple(
     hooks
@@ -38,8 +39,6 @@ class Functions(Thing):
     object now or none, has moved.
     """
 
-    name = "functions"
-
     def __init__(self) -> None:
         for kind in vars(torch.optim).values():
             if isinstance(kind, type) and issubclass(kind, Optimizer):
@@ -57,7 +56,9 @@ class Functions(Thing):
                 continue
             self._kept[id(module)] = module, dict(vars(module))
             for kind in list(vars(module).values()):
-                if isinstance(kind, type) and (kind.__module__ in more or _is_watched(kind.__module__)):
+                if isinstance(kind, type) and (
+                    kind.__module__ in more or _is_watched(kind.__module__)
+                ):
                     self._kept.setdefault(id(kind), (kind, dict(vars(kind))))
 
     def moved(self) -> str:
@@ -66,30 +67,43 @@ class Functions(Thing):
             (owner, name, old)
             for owner, kept in self._kept.values()
             if not _alike(kept, vars(owner))
-            for name, old in kept.items()
+            for name, old in (kept | _hidden(owner, kept)).items()
             if vars(owner).get(name) is not old and _is_called(old)
         ]
-        return self.caught()
-
-    def caught(self) -> str:
-        """The same, of those that were found moved."""
-        now = [(o, name, vars(o).get(name)) for o, name, old in self._moved
-               if vars(o).get(name) is not old]
-        said = ", ".join(f"{_called(owner)}.{name}{_place(new)}" for owner, name, new in now[:3])
+        names = [f"{_called(o)}.{name}{_place(vars(o).get(name))}" for o, name, _ in self._moved]
         same = all(map(dict.__eq__, _HOOKS, self._hooks))
-        return said or ("" if same else "the hooks of all modules or of all optimizers")
+        return ", ".join(names[:3]) or ("" if same else "the hooks of all modules or optimizers")
 
     def put_back(self) -> None:
-        """Undo all that has moved."""
+        """Undo what was found moved."""
         for owner, name, old in self._moved:
-            setattr(owner, name, old)
+            if name in self._kept[id(owner)][1]:
+                setattr(owner, name, old)
+            else:
+                delattr(owner, name)
         for hooks, kept in zip(_HOOKS, self._hooks, strict=True):
             hooks.clear()
             hooks.update(kept)
 
 
 def _is_watched(name: str) -> bool:
-    return name in _ALONE or any(name == one or name.startswith(f"{one}.") for one in _BELOW) or name.startswith("kdbench")
+    return (
+        name in _ALONE
+        or any(name == one or name.startswith(f"{one}.") for one in _BELOW)
+        or name.startswith("kdbench")
+    )
+
+
+def _hidden(owner: Owner, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What a class inherits under names that it has now of its own, and had not."""
+    if not isinstance(owner, type):
+        return {}
+    above = owner.__mro__[1:]
+    return {
+        name: next(vars(one)[name] for one in above if name in vars(one))
+        for name in vars(owner).keys() - kept.keys()
+        if any(name in vars(one) for one in above)
+    }
 
 
 def _is_called(one: object) -> bool:

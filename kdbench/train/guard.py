@@ -4,7 +4,7 @@ Three depths. After every call, what is cheap to read and can be put back at onc
 seed, threads, child processes, version counters of the shared batch. Once a step, after all calls:
 the batch's content, and a glance at the rest. Once a segment of the training: everything. What was
 found moved at the second or third depth may have reached other trials, so these are trained again
-from where all was clean; what had moved is then under suspicion, and compared after every call.
+from where all was clean, now with suspicion: everything is compared after every call.
 """
 
 import signal
@@ -21,18 +21,12 @@ from kdbench.train.seeding import reseeded
 from kdbench.train.settings import moved, put_back, settings
 from kdbench.train.stream import Step
 
-BATCH: Final = "the shared batch or the teacher's outputs"
+BATCH: Final = "the shared batch or teacher outputs"
 _ADVICE = "it belongs to all methods: leave it, or work on a copy"
 
 
 class Thing:
-    """Something that belongs to all; what may not be is told as text, empty where it is not so.
-
-    Attributes:
-        name: Of what it is.
-    """
-
-    name: str
+    """Something that belongs to all; what has moved of it is told as text, or nothing."""
 
     def glance(self) -> str:
         """What has moved, as far as it is quickly told."""
@@ -43,11 +37,7 @@ class Thing:
         raise NotImplementedError
 
     def suspect(self) -> None:
-        """Be ready to be asked after every call, and to be put back."""
-
-    def caught(self) -> str:
-        """What has moved of what is under suspicion."""
-        return self.moved()
+        """Be ready to be put back."""
 
     def put_back(self) -> None:
         """Undo all that has moved."""
@@ -55,17 +45,17 @@ class Thing:
 
 
 class Violation(BaseException):
-    """Something that belongs to all has moved, nobody knows by whom; no `Exception`, since it is
-    nothing that a plugin or its trial could take.
+    """Something that belongs to all has moved, nobody knows by whom.
+
+    No `Exception`: a plugin could take that for its own.
 
     Attributes:
-        name: Of the thing.
         what: Has moved.
     """
 
-    def __init__(self, name: str, what: str) -> None:
-        super().__init__(name, what)
-        self.name, self.what = name, what
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
 
 
 class Caught(ContractError):
@@ -81,18 +71,18 @@ class Guard:
 
     Args:
         things: Of the process and of the cohort.
-        suspects: Names of those that are compared after every call.
+        suspicious: Whether all of them are compared after every call.
     """
 
-    def __init__(self, things: Sequence[Thing] = (), suspects: Sequence[str] = ()) -> None:
-        self._things, self.suspects = tuple(things), set(suspects)
+    def __init__(self, things: Sequence[Thing] = (), *, suspicious: bool = False) -> None:
+        self._things, self.suspicious = tuple(things), suspicious
         self._inside, self._moved = "", list[torch.Tensor]()
-        for thing in self._suspected:
+        for thing in self._things if suspicious else ():
             thing.suspect()
 
     @contextmanager
     def call(self, call: str, shared: Step | None = None) -> Iterator[None]:
-        """A plugin's call, after which all that is cheap to read or under suspicion is compared.
+        """A plugin's call, after which what is cheap to read is compared; all, if suspicious.
 
         Raises:
             ContractError: The call has moved it; it is put back.
@@ -110,7 +100,7 @@ class Guard:
             _blame(call, found)
         if shared is None:
             return
-        if shared.written or (BATCH in self.suspects and bool(shared.differs())):
+        if shared.written or (self.suspicious and bool(shared.differs())):
             raise ContractError(
                 f"{call} wrote into {BATCH}", "they belong to all methods", "clone before writing"
             )
@@ -127,7 +117,7 @@ class Guard:
         """
         for thing in self._things:
             if found := thing.glance():
-                raise Violation(thing.name, found)
+                raise Violation(found)
         self._moved.append(shared.differs())
         if last or shared.batch.inputs.device.type == "cpu":
             self._settle()
@@ -136,27 +126,19 @@ class Guard:
         """Compare everything.
 
         Raises:
-            Violation: It has moved; ContractError: within a call, while it is under suspicion.
+            Violation: It has moved; ContractError: within a call, where it was not before it.
         """
         self._settle()
         if self._inside and (found := self._caught()):
             _blame(self._inside, found)
         for thing in self._things:
             if found := thing.moved():
-                raise Violation(thing.name, found)
-
-    def trust(self) -> None:
-        """End all suspicion."""
-        self.suspects.clear()
-
-    @property
-    def _suspected(self) -> list[Thing]:
-        return [thing for thing in self._things if thing.name in self.suspects]
+                raise Violation(found)
 
     def _caught(self) -> str:
-        """What has moved of what is under suspicion; it is put back."""
-        for thing in self._suspected:
-            if found := thing.caught():
+        """What has moved, if that is looked at after every call; it is put back."""
+        for thing in self._things if self.suspicious else ():
+            if found := thing.moved():
                 thing.put_back()
                 return found
         return ""
@@ -165,7 +147,7 @@ class Guard:
         """Read what was compared on the device."""
         found, self._moved = self._moved, []
         if found and bool(torch.stack(found).any()):
-            raise Violation(BATCH, BATCH)
+            raise Violation(BATCH)
 
 
 @contextmanager
@@ -182,14 +164,16 @@ def guarded(call: str) -> Iterator[None]:
         yield
     except (Exception, Violation):
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - a plugin's that would end the process
         _ended(call, error)
     finally:
         if (after := settings()) != before:
             put_back(before, after)
         orphans = offspring.ended(children)
     if tuple(threading._active) != threads and (left := _left(threads)):  # type: ignore[attr-defined]
-        raise Lingering(f"{call} left a thread running", ", ".join(left), "join it before returning")
+        raise Lingering(
+            f"{call} left a thread running", ", ".join(left), "join it before returning"
+        )
     if orphans:
         raise ContractError(
             f"{call} left child processes running", f"{orphans} of them, ended now", "wait for them"

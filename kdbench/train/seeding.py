@@ -13,7 +13,7 @@ def seed_torch(device: torch.device, seed: int, *names: str | int) -> None:
     `torch.manual_seed` would also queue a call for every GPU that is not in use, with a stack
     trace, at every step.
     """
-    global _given  # noqa: PLW0603 - as the generator is
+    global _given
     _given = derived = derive_seed(seed, *names)
     torch.default_generator.manual_seed(derived)
     if device.type == "cuda":

@@ -44,7 +44,7 @@ def moved(before: Values, after: Values) -> str:
 
 def _directory() -> str:
     try:
-        return os.getcwd()
+        return os.getcwd()  # noqa: PTH109 - called around every step, and a Path takes longer
     except OSError:  # it was removed
         return ""
 

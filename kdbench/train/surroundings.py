@@ -14,8 +14,6 @@ from kdbench.train.guard import Thing
 class Surroundings(Thing):
     """As they are now."""
 
-    name = "surroundings"
-
     def __init__(self) -> None:
         self._kept = {name: read() for name, (read, _) in _PARTS.items()}
 
