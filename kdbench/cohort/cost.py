@@ -33,7 +33,10 @@ def costs(
             watch("", -1)
             try:
                 with rig.guard.call("init()"):
-                    runners = {baseline: rig.runner(method(yardstick)), **runners}
+                    yard = rig.runner(method(yardstick))
+                if rig.cohort.protocol.compile == "on":
+                    rig.compile(yard)
+                runners = {baseline: yard, **runners}
             except Exception:  # noqa: BLE001 - the plugin's; costs are then relative to nothing
                 baseline = None
     teachers = {name: rig.teach(runner.needs.maps) for name, runner in runners.items()}

@@ -105,9 +105,11 @@ class Rig:
             build=self._fresh, seed=cohort.seed, total=self.total, quiz=self.quiz,
         )  # fmt: skip
         runner.clock = self.bench.clock
-        if cohort.protocol.compile == "on":
-            compile_student(runner, self.views)
         return runner
+
+    def compile(self, runner: Runner) -> None:
+        """Compile what a fresh runner's student says."""
+        compile_student(runner, self.views)
 
     def teach(self, maps: Maps) -> Teach:
         """The shared teacher, with these maps, asked at every step."""

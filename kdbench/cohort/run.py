@@ -101,6 +101,7 @@ def _answer(rig: Rig, attempts: dict[str, Attempt], replay: Replay, began: float
 
     with clock.phase("setup"):
         _ = rig.recall  # while the teacher is untouched
+        replay.surroundings.take()  # data and teacher may have brought libraries in
         _build(rig, attempts, replay)
         first = take_up(rig, {name: one for name, one, _ in _alive(attempts)})
         if first is None:
@@ -119,6 +120,7 @@ def _answer(rig: Rig, attempts: dict[str, Attempt], replay: Replay, began: float
     with clock.phase("measure"):
         bench.watch("", rig.total)  # what the teacher says is no method's to answer for
         rig.prepare()
+        replay.surroundings.take()
         for name, attempt, runner in _alive(attempts):
             bench.watch(name, rig.total)
             try:
@@ -146,7 +148,12 @@ def _build(rig: Rig, attempts: dict[str, Attempt], replay: Replay) -> None:
         rig.bench.watch(name, -1)
         try:
             with rig.guard.call("init()"):
-                attempt.runner = rig.runner(attempt.method)
+                runner = rig.runner(attempt.method)
+            if rig.cohort.protocol.compile == "on":
+                rig.guard.check()
+                rig.compile(runner)
+                replay.surroundings.take()  # the compiler brings libraries in
+            attempt.runner = runner
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
             replay.fail(name, error, "init")
 
@@ -206,7 +213,9 @@ def _train(
     marks = {round(rig.total * (i + 1) / points): (i + 1) / points for i in range(points)}
 
     if points:
+        rig.guard.check()
         rig.reference("validation")  # while the teacher is untouched
+        replay.surroundings.take()
 
     def after(done: int, active: Collection[str]) -> None:
         for name, attempt, runner in _alive(attempts) if done in marks else ():

@@ -15,6 +15,10 @@ class Surroundings(Thing):
     """As they are now."""
 
     def __init__(self) -> None:
+        self.take()
+
+    def take(self) -> None:
+        """Keep what they are now: what moved since they were compared was the host's own doing."""
         self._kept = {name: read() for name, (read, _) in _PARTS.items()}
 
     def learn(self) -> None:

@@ -81,7 +81,7 @@ def test_a_compiled_student_ends_close_to_the_eager_one_and_to_the_bit_where_it_
     asked = rig(eager)
     torch.manual_seed(3)
     state = torch.random.get_rng_state()
-    alone = asked.runner(method)
+    alone = compiled(asked, method)
     fresh = weights(eager.runner)
     # what was compiled before the first step has moved nothing
     for before, after in zip(fresh, weights(alone), strict=True):
@@ -90,8 +90,8 @@ def test_a_compiled_student_ends_close_to_the_eager_one_and_to_the_bit_where_it_
     assert alone.compile_seconds > 0
     assert any((cache / "compiled").iterdir())
     # each student's code is its own, but for what is the same for all
-    beside = asked.runner(method)
-    others = {f"other{i}": asked.runner(Learning(weight=float(i))) for i in range(9)}
+    beside = compiled(asked, method)
+    others = {f"other{i}": compiled(asked, Learning(weight=float(i))) for i in range(9)}
     assert not torch.equal(state, torch.random.get_rng_state())  # by init, not by compiling
     eager.train()
     trained(asked, alone=alone)
@@ -118,7 +118,7 @@ def test_who_cannot_be_compiled_is_known_from_the_question_and_noted(
     method: Method, why: str
 ) -> None:
     bench = Bench(method)
-    runner = rig(bench).runner(method)
+    runner = compiled(rig(bench), method)
     (note,) = runner.notes
     assert note.startswith("the student is not compiled: ")
     assert why in note
