@@ -10,7 +10,7 @@ from kdbench.cohort.workbench import method
 from kdbench.measure import peak_memory_mb
 from kdbench.record import QUIET, Cost
 from kdbench.statistics import median_interval
-from kdbench.train import PHASES, Round, Runner, block, interleave
+from kdbench.train import PHASES, Round, Runner, block, compile_student, interleave
 
 
 def costs(
@@ -35,7 +35,7 @@ def costs(
                 with rig.guard.call("init()"):
                     yard = rig.runner(method(yardstick))
                 if rig.cohort.protocol.compile == "on":
-                    rig.compile(yard)
+                    compile_student(yard, rig.views)
                 runners = {baseline: yard, **runners}
             except Exception:  # noqa: BLE001 - the plugin's; costs are then relative to nothing
                 baseline = None

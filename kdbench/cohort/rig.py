@@ -30,7 +30,6 @@ from kdbench.train import (
     Guard,
     Runner,
     Teach,
-    compile_student,
     seed_torch,
 )
 
@@ -106,10 +105,6 @@ class Rig:
         )  # fmt: skip
         runner.clock = self.bench.clock
         return runner
-
-    def compile(self, runner: Runner) -> None:
-        """Compile what a fresh runner's student says."""
-        compile_student(runner, self.views)
 
     def teach(self, maps: Maps) -> Teach:
         """The shared teacher, with these maps, asked at every step."""

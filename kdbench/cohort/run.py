@@ -7,17 +7,18 @@ from contextlib import contextmanager
 from functools import reduce
 
 from kdbench.api import Maps
+from kdbench.cohort.beginning import alive, built, imported
 from kdbench.cohort.checkpoint import put_away, take_up
 from kdbench.cohort.cost import costs
 from kdbench.cohort.outcome import Attempt, environment
-from kdbench.cohort.replay import Replay, forget
+from kdbench.cohort.replay import Replay
 from kdbench.cohort.rig import Rig
-from kdbench.cohort.workbench import Workbench, method, register
-from kdbench.errors import ContractError, PluginError, StoreError
+from kdbench.cohort.workbench import Workbench, register
+from kdbench.errors import StoreError
 from kdbench.plan import Cohort, Spoilt
 from kdbench.record import PutAway, Record, Standing
 from kdbench.teacher import Seal, open_teacher
-from kdbench.train import PHASES, Clock, Guard, Runner, Violation, lockstep, set_compiler
+from kdbench.train import PHASES, Clock, Guard, Violation, lockstep, set_compiler
 
 
 def run(cohort: Cohort, bench: Workbench) -> list[Record]:
@@ -39,7 +40,7 @@ def run(cohort: Cohort, bench: Workbench) -> list[Record]:
             set_compiler(bench.cache, bench.device)
         attempts = {str(trial.spec): Attempt(trial) for trial in cohort.trials}
         replay = Replay(cohort, attempts)
-        anchors = _import(replay, attempts, bench)
+        anchors = imported(replay, attempts, bench)
     while True:
         with clock.phase("setup"):
             teacher = open_teacher(cohort.teachers, anchors, bench.cache, bench.device)
@@ -69,26 +70,6 @@ def _moved_first(guard: Guard) -> Iterator[None]:
         raise
 
 
-def _import(replay: Replay, attempts: dict[str, Attempt], bench: Workbench) -> set[float]:
-    """Import the methods' plugins; gives the anchors that they teach from."""
-    anchors = set[float]()
-    for name, attempt in attempts.items():
-        bench.watch(name, -1)
-        try:
-            with replay.guard.call("import"):
-                attempt.method = method(attempt.trial)
-                anchors |= {stage.anchor for stage in attempt.method.stages()}
-            replay.imported(attempt)
-        except PluginError:  # it was edited since the plan was made: nothing to record
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
-            replay.fail(name, error, "import")
-            if isinstance(error, ContractError):
-                forget(attempt.trial.method.sources)  # so that the next cohort finds it out as well
-    replay.clean()
-    return anchors
-
-
 def _answer(rig: Rig, attempts: dict[str, Attempt], replay: Replay, began: float) -> None:
     """Train, measure and time all students; what comes of it is in the attempts."""
     clock, bench = rig.bench.clock, rig.bench
@@ -102,10 +83,10 @@ def _answer(rig: Rig, attempts: dict[str, Attempt], replay: Replay, began: float
     with clock.phase("setup"):
         _ = rig.recall  # while the teacher is untouched
         replay.surroundings.take()  # data and teacher may have brought libraries in
-        _build(rig, attempts, replay)
-        first = take_up(rig, {name: one for name, one, _ in _alive(attempts)})
+        built(rig, attempts, replay)
+        first = take_up(rig, {name: one for name, one, _ in alive(attempts)})
         if first is None:
-            _build(rig, attempts, replay)
+            built(rig, attempts, replay)
         leave_if_spoilt()
         rig.guard.check()
     with clock.phase("loop"):
@@ -121,7 +102,7 @@ def _answer(rig: Rig, attempts: dict[str, Attempt], replay: Replay, began: float
         bench.watch("", rig.total)  # what the teacher says is no method's to answer for
         rig.prepare()
         replay.surroundings.take()
-        for name, attempt, runner in _alive(attempts):
+        for name, attempt, runner in alive(attempts):
             bench.watch(name, rig.total)
             try:
                 with rig.guard.call("deploy()"):
@@ -140,31 +121,13 @@ def _answer(rig: Rig, attempts: dict[str, Attempt], replay: Replay, began: float
         rig.guard.check()
 
 
-def _build(rig: Rig, attempts: dict[str, Attempt], replay: Replay) -> None:
-    """A student for every method, ready for its first step."""
-    for name, attempt in attempts.items():
-        if attempt.method is None or attempt.failure:
-            continue
-        rig.bench.watch(name, -1)
-        try:
-            with rig.guard.call("init()"):
-                runner = rig.runner(attempt.method)
-            if rig.cohort.protocol.compile == "on":
-                rig.guard.check()
-                rig.compile(runner)
-                replay.surroundings.take()  # the compiler brings libraries in
-            attempt.runner = runner
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises costs its own trial only
-            replay.fail(name, error, "init")
-
-
 def _kept(rig: Rig, attempts: dict[str, Attempt], replay: Replay, began: float) -> Standing | None:
     """Where the students stand that were put away: if training was left, or time is short."""
-    alive = {name: attempt for name, attempt, _ in _alive(attempts)}
-    done = min((runner.done for _, _, runner in _alive(attempts)), default=rig.total)
-    if not alive or not (done < rig.total or rig.bench.late(math.inf)):
+    left = {name: attempt for name, attempt, _ in alive(attempts)}
+    done = min((runner.done for _, _, runner in alive(attempts)), default=rig.total)
+    if not left or not (done < rig.total or rig.bench.late(math.inf)):
         return None
-    return _put_away(rig, alive, replay, done, began, len(attempts))
+    return _put_away(rig, left, replay, done, began, len(attempts))
 
 
 def _put_away(
@@ -188,7 +151,7 @@ def _leave_if_late(
     Raises:
         PutAway: There are not; who has failed has a record.
     """
-    if kept and _alive(attempts) and (kept.share < 1 or rig.bench.late(needed)):
+    if kept and alive(attempts) and (kept.share < 1 or rig.bench.late(needed)):
         clock = rig.bench.clock
         seconds = _seconds(clock, clock.now() - began, len(attempts))
         left = [attempt for attempt in attempts.values() if attempt.failure]
@@ -208,7 +171,7 @@ def _train(
 
     What is left is put away on the way.
     """
-    runners = {name: runner for name, _, runner in _alive(attempts)}
+    runners = {name: runner for name, _, runner in alive(attempts)}
     points, pace = rig.cohort.evaluation.curve, rig.bench.pace()
     marks = {round(rig.total * (i + 1) / points): (i + 1) / points for i in range(points)}
 
@@ -218,7 +181,7 @@ def _train(
         replay.surroundings.take()
 
     def after(done: int, active: Collection[str]) -> None:
-        for name, attempt, runner in _alive(attempts) if done in marks else ():
+        for name, attempt, runner in alive(attempts) if done in marks else ():
             if name in active:
                 rig.bench.watch(name, done)
                 try:
@@ -227,7 +190,7 @@ def _train(
                 except Exception as error:  # noqa: BLE001 - `deploy` is the plugin's
                     replay.fail(name, error, f"curve, step {done}")
         if pace.due and done < rig.total and not replay.spoilt:
-            left = {name: one for name, one, _ in _alive(attempts) if name in active}
+            left = {name: one for name, one, _ in alive(attempts) if name in active}
             with pace.kept():
                 _put_away(rig, left, replay, done, began, len(attempts))
 
@@ -251,8 +214,8 @@ def _costs(
     rig: Rig, attempts: dict[str, Attempt], replay: Replay, began: float, kept: Standing | None
 ) -> None:
     """Time all students; one that fails only here keeps its quality and says why it has no cost."""
-    alive, bench = _alive(attempts), rig.bench
-    runners = {name: runner for name, _, runner in alive}
+    left, bench = alive(attempts), rig.bench
+    runners = {name: runner for name, _, runner in left}
     spent = {
         phase: bench.clock.spent[phase] / 1e3
         + max(one.earlier.get(phase, 0.0) for one in attempts.values())
@@ -264,11 +227,11 @@ def _costs(
     with bench.quiet():
         _leave_if_late(rig, attempts, began, kept, limit)  # others may have measured until now
         found, failures = costs(rig, runners, limit, taught=spent["teacher"])
-    for name, attempt, _ in alive:
+    for name, attempt, _ in left:
         if name in failures:
             replay.blame(name, failures[name])
             attempt.failure = attempt.fault(failures[name], "cost pass")
-    for name, attempt, _ in alive:
+    for name, attempt, _ in left:
         if name in found:
             void = {"valid": False, "why_not": replay.why} if replay.why else {}
             attempt.fields["cost"] = found[name].model_copy(update=void)
@@ -278,9 +241,3 @@ def _seconds(clock: Clock, wall: float, trials: int) -> dict[str, float]:
     """Seconds by phase, of all, of what no phase has, and a trial, from milliseconds."""
     whole = {"wall": wall, "unaccounted": wall - sum(clock.spent.values()), "trial": wall / trials}
     return {name: round(spent / 1e3, 4) for name, spent in (dict(clock.spent) | whole).items()}
-
-
-def _alive(attempts: dict[str, Attempt]) -> list[tuple[str, Attempt, Runner]]:
-    """Name, attempt and student of every trial that has not failed."""
-    found = ((name, attempt, attempt.runner) for name, attempt in attempts.items())
-    return [(name, one, runner) for name, one, runner in found if runner and not one.failure]

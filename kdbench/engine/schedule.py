@@ -174,8 +174,7 @@ class Schedule:
         task.claims.close()
         if isinstance(answer, Spoilt):
             self._renew(worker)
-            for cohort in answer.cohorts:
-                self.queue.add(cohort)
+            self.queue.tasks += map(Task, answer.cohorts)
 
     def _cut(self) -> None:
         """End the workers that have not come back in time; what they put away stays."""

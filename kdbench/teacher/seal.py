@@ -77,7 +77,7 @@ class Seal(Thing):
                     own[name] = one
         for place, kept in self._places:
             place.clear()
-            place.update(kept)
+            place.update(kept)  # type: ignore[arg-type]  # as it was
         for (_, _, tensor, _), copy in zip(self._tensors, self._copies, strict=True):
             tensor.data = copy.clone()
             tensor.requires_grad_(False)

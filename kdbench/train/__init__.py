@@ -6,9 +6,9 @@ from kdbench.train.compiled import compile_student, set_compiler
 from kdbench.train.functions import Functions
 from kdbench.train.guard import Caught, Guard, Lingering, Thing, Violation, guarded
 from kdbench.train.load import LOUD, LoadMeter
-from kdbench.train.lockstep import lockstep
+from kdbench.train.lockstep import Overtime, lockstep
 from kdbench.train.pace import Pace
-from kdbench.train.runner import Diverged, Overtime, Runner
+from kdbench.train.runner import Diverged, Runner
 from kdbench.train.schedule import learning_rate
 from kdbench.train.seeding import seed_torch
 from kdbench.train.stream import Asked, Step, Teach, last_epoch, make_batch, nobody, stream

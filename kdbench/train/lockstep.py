@@ -15,8 +15,12 @@ from kdbench.train.clock import Clock
 from kdbench.train.guard import Guard
 from kdbench.train.lanes import launched
 from kdbench.train.online import Online
-from kdbench.train.runner import Diverged, Overtime, Runner
+from kdbench.train.runner import Diverged, Runner
 from kdbench.train.stream import Step, Teach, stream
+
+
+class Overtime(Exception):
+    """A trial has taken longer than a trial may."""
 
 
 def lockstep(

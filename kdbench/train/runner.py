@@ -23,10 +23,6 @@ class Diverged(Exception):
     """A loss is no longer finite."""
 
 
-class Overtime(Exception):
-    """A trial has taken longer than a trial may."""
-
-
 class Runner:
     """One method's student in training; the `kdbench.api.Loop` that the method's `step` sees.
 

@@ -15,7 +15,7 @@ import torch
 Values: TypeAlias = tuple[Any, ...]
 """Of all settings, in their order."""
 
-_TWISTER = np.random.get_bit_generator().ctypes.state_address, 625 * 4
+_TWISTER = np.random.get_bit_generator().ctypes.state_address, 625 * 4  # type: ignore[attr-defined]  # numpy lacks it in its types
 """Where numpy's global Mersenne twister lies: 624 words and a position."""
 _SMALLEST = 1e-310
 _modes: list[torch.inference_mode] = []  # an inference mode ends with its object

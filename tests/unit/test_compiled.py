@@ -17,7 +17,7 @@ from kdbench.errors import DeviceError, ExitCode
 from kdbench.leaderboard.words import training
 from kdbench.record import TeacherProtocol, TrainingProtocol
 from kdbench.testing.bench import Bench
-from kdbench.train import Runner, lockstep, set_compiler
+from kdbench.train import Runner, compile_student, lockstep, set_compiler
 
 SHARED = Needs()
 NAME = "TORCHINDUCTOR_CACHE_DIR"
@@ -61,6 +61,12 @@ def rig(bench: Bench) -> Rig:
     cohort = bench.rig.cohort
     asked = cohort.protocol.model_copy(update={"compile": "on"})
     return Rig(replace(cohort, protocol=asked), bench.rig.bench, bench.teacher)
+
+
+def compiled(rig: Rig, method: Method) -> Runner:
+    runner = rig.runner(method)
+    compile_student(runner, rig.views)
+    return runner
 
 
 def trained(rig: Rig, **runners: Runner) -> None:
