@@ -14,10 +14,11 @@ from kdbench.engine.queue import Queue, Task
 from kdbench.engine.signals import held
 from kdbench.engine.turn import Turns
 from kdbench.engine.until import Until
+from kdbench.engine.verdict import verdict
 from kdbench.engine.worker import Worker
 from kdbench.errors import KDBenchError
 from kdbench.plan import Cohort, Spoilt, TeacherJob
-from kdbench.record import Failure, PutAway, Record, Status, Store
+from kdbench.record import PutAway, Record, Status, Store
 
 POLL_SECONDS = 0.25
 
@@ -211,7 +212,6 @@ class Schedule:
         task: Task = worker.task
         worker.stop()
         self._hear(worker)
-        trial, step, _ = worker.place
         self._renew(worker)
         if isinstance(task.work, TeacherJob):
             error = KDBenchError(
@@ -222,22 +222,12 @@ class Schedule:
             self.errors.append(error)
             self.queue.lose(task.work, error)
             return
-        trials = task.work.trials
+        record, parts = verdict(worker, task.work, status, reason)
+        if record:
+            self._write(record)
         task.claims.close()
-        if trial < 0 and len(trials) > 1:
-            half = len(trials) // 2
-            for part in (trials[:half], trials[half:]):
-                self.queue.add(replace(task.work, trials=part))
-            return
-        guilty = trials[max(trial, 0)]
-        failure = Failure(
-            kind=status,
-            message=f"{worker.said.blamed(guilty.method.sources)}: {reason}",
-            where=f"step {step}" if step >= 0 else "init",
-        )
-        self._write(guilty.record(task.work.suite, status, worker.environment, failure=failure))
-        if rest := tuple(one for one in trials if one is not guilty):
-            self.queue.add(replace(task.work, trials=rest))
+        for cohort in parts:
+            self.queue.add(cohort)
 
     def _renew(self, worker: Worker) -> None:
         """End a worker, and start a new one in its place."""

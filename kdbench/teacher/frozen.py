@@ -166,7 +166,7 @@ class Teacher(nn.Module):
         """Raise where a weight or a buffer is not what it was."""
         if digest(self) != self.born:
             raise DataError(
-                "the teacher's weights moved during the cohort",
-                "a method wrote into it, so no result of this cohort counts",
-                "run its methods one at a time with -m to see which",
+                "the teacher's weights moved while it taught another teacher",
+                "the method by which that one learns wrote into it",
+                "mend the method, or set another [teacher] method",
             )

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors.torch import save
 
 from kdbench.data import Splits, Views, transfers
@@ -33,6 +35,9 @@ from kdbench.train import (
 from kdbench.train.snapshot import packed, restore, snapshot, unpacked
 
 _PLACE = "KDBENCH_CACHE"
+
+WAIT: Final = 0.5
+"""Seconds between two looks at the time, while another process trains the teacher."""
 
 
 def ensure(
@@ -72,7 +77,7 @@ def ensure(
     except OSError as error:
         then = "free space there, or choose another place with KDBENCH_CACHE"
         raise StoreError(f"cannot write {home}", str(error), then) from error
-    with FileLock(home / "lock"):
+    with _alone(home, late, group):
         if (home / "card.json").exists():  # trained by another process meanwhile
             return
         seed = seed_of(job)
@@ -133,6 +138,27 @@ def ensure(
         card = json.dumps({"anchors": hashes}, indent=1).encode()
         write_atomically(home / "card.json", card, _PLACE)
         away.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(home: Path, late: Callable[[float], bool], group: str) -> Iterator[None]:
+    """A context in which no other process trains this teacher; waits for one that does.
+
+    Raises:
+        PutAway: It became late meanwhile.
+    """
+    lock = FileLock(home / "lock")
+    while True:
+        try:
+            lock.acquire(timeout=WAIT)
+            break
+        except Timeout:
+            if late(0.0):
+                raise PutAway(Standing(0, 1, group, "")) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _taken_up(away: Path, runner: Runner, here: Standing) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from kdbench.cohort import Workbench
@@ -182,6 +183,22 @@ def test_a_teacher_that_is_put_away_is_the_same_teacher_with_the_same_anchors(
     for anchor in folders[0].glob("anchor-*"):
         first, second = load_file(anchor), load_file(folders[1] / anchor.name)
         assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_who_waits_for_another_process_s_teacher_leaves_when_it_is_late(
+    tmp_path: Path, bench: Workbench, kdbench_plan: Planned
+) -> None:
+    (job,) = kdbench_plan(methods=["kd"], teacher={"rows": 64}).cohorts[0].teachers
+    here = replace(bench, cache=tmp_path / "cache", late=lambda seconds: True)
+    home = folder(job, here.cache)
+    home.mkdir(parents=True)
+    with FileLock(home / "lock"), pytest.raises(PutAway) as stopped:
+        here.train_teacher(job, "")
+    assert stopped.value.where.share == 0
+    assert not (home / "checkpoint.safetensors").exists()
+    here.late = lambda seconds: False
+    here.train_teacher(job, "")
+    assert (home / "card.json").exists()
 
 
 def test_a_teacher_of_another_environment_starts_again_and_a_torn_one_is_said_to_be_torn(
