@@ -183,7 +183,7 @@ def test_a_teacher_that_was_written_into_is_found_out(
     tensors = [*teacher.named_parameters(), *teacher.named_buffers()]
     with torch.no_grad():
         next(t for name, t in tensors if name.endswith(part)).mul_(1.001)
-    with pytest.raises(DataError, match="moved during the cohort"):
+    with pytest.raises(DataError, match="moved while it taught"):
         teacher.check_unmoved()
 
 
