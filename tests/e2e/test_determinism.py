@@ -66,6 +66,7 @@ def test_every_method_has_the_same_bits_whoever_comes_before_it(
     assert declined == {"timm_token"}  # a student with a distillation token is needed
     for name in forwards.keys() - declined:
         assert bits(forwards[name]) == bits(backwards[name]), name
+        assert "trained again" not in forwards[name].cost.why_not  # none moves what belongs to all
 
 
 def test_two_runs_from_nothing_have_the_same_bits_and_another_seed_has_others(

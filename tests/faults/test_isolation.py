@@ -115,16 +115,6 @@ def test_whatever_a_method_does_to_its_process_costs_its_own_trial_alone(
         assert re.match("trained again because of .*teacher_data", found[name].cost.why_not)
 
 
-def test_all_shipped_methods_in_one_cohort_move_nothing(
-    kdbench_registry: Registry, kdbench_plan: Callable[..., Any], kdbench_answer: Callable[..., Any]
-) -> None:
-    names = [entry.name for entry in kdbench_registry.entries if entry.kind == "method"]
-    for cohort in kdbench_plan(methods=names, steps=4).cohorts:
-        for name, record in kdbench_answer(cohort).items():
-            assert record.status in {"ok", "unsupported"}, (name, record.failure)
-            assert not record.cost or "trained again" not in record.cost.why_not, name
-
-
 def test_a_process_that_is_of_no_more_use_is_left_and_the_others_go_on_in_another(
     tmp_path: Path, zoo: Registry, kdbench_suite: Any, kdbench_plan: Callable[..., Any],
     kdbench_answer: Callable[..., Any], kdbench_silence: Any,
