@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from kdbench.errors import StoreError
 from kdbench.leaderboard.board import Board, Row, Table
-from kdbench.record import Frozen, Store, fingerprint, write_atomically
+from kdbench.record import Frozen, Store, fingerprint, inside, parsed, write_atomically
 
 FILE = "agreements.json"
 
@@ -79,7 +78,7 @@ def agreements(board: Board, folder: Path) -> Agreements | None:
     Raises:
         StoreError: The file is not one of these.
     """
-    kept, store = _read(folder / FILE), Store(folder)
+    kept, store = _read(inside(folder, FILE)), Store(folder)
     if kept is None and not (folder / "artifacts").is_dir():
         return None
     found: list[Agreement | None] = []
@@ -116,15 +115,10 @@ def digest(row: Row) -> str:
 
 
 def _read(path: Path) -> _File | None:
-    if not path.is_file():
+    if not path.exists():
         return None
-    try:
-        return _File.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreError(
-            f"{path} does not say agreements", reason, "remove it: where logits are, it is made"
-        ) from error
+    what, then = f"{path} does not say agreements", "remove it: where logits are, it is made"
+    return parsed(_File, path, what, then)
 
 
 def _known(table: Table, kept: _File | None) -> Agreement | str:

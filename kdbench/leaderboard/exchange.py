@@ -11,14 +11,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from kdbench.errors import DataError, NothingSelected, StoreError, UsageError
 from kdbench.leaderboard.folder import read_spec, write_spec
 from kdbench.leaderboard.metrics import MetricValues, read_metrics, write_metric
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.text import plain
-from kdbench.record import Record, Store, content, write_atomically
+from kdbench.record import (
+    MOST,
+    Record,
+    Store,
+    content,
+    inside,
+    mistake,
+    read_plain,
+    write_atomically,
+)
 
 __all__ = ["Merged", "Parcel", "from_folder", "merge", "parcelled"]
 
@@ -69,6 +76,8 @@ def parcelled(files: Iterable[tuple[str, bytes]], origin: str, spec: BoardSpec |
     """
     records: dict[str, bytes] = {}
     for name, found in files:
+        if records.get(name) == found:
+            continue
         record = _record(found, name, origin)
         path = Store(Path()).path(record).as_posix()
         if name != path:
@@ -77,8 +86,6 @@ def parcelled(files: Iterable[tuple[str, bytes]], origin: str, spec: BoardSpec |
             raise _refused(name, origin, "it names another question than it holds")
         if len(Path(path).name) > _LONGEST:
             raise _refused(name, origin, "no file can have a name so long")
-        if found != content(record):
-            raise _refused(name, origin, "its bytes are not those that a store writes")
         records[path] = found
     return Parcel(origin=origin, records=records, artifacts={}, metrics={}, spec=spec)
 
@@ -89,7 +96,7 @@ def from_folder(folder: Path) -> Parcel:
     Raises:
         NothingSelected: There are none; DataError, StoreError: a file is not what it says.
     """
-    paths = sorted(folder.glob("records/*/*/*.json"))
+    paths = Store(folder).paths()
     if not paths:
         raise NothingSelected(
             f"{folder} holds no record", "a store's folder holds records/", "check the path"
@@ -108,10 +115,14 @@ def from_folder(folder: Path) -> Parcel:
 
 def _files(paths: Iterable[Path], folder: Path) -> Iterator[tuple[str, bytes]]:
     for path in paths:
-        try:
-            yield path.relative_to(folder).as_posix(), path.read_bytes()
-        except OSError as error:
-            raise StoreError(f"cannot read {path}", str(error), "move it away") from error
+        yield path.relative_to(folder).as_posix(), _bytes(path)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return read_plain(path)
+    except OSError as error:
+        raise StoreError(f"cannot read {path}", str(error), "move it away") from error
 
 
 def merge(parcel: Parcel, store: Store) -> Merged:
@@ -125,10 +136,10 @@ def merge(parcel: Parcel, store: Store) -> Merged:
     spec = _spec(parcel, store.root)
     new = []
     for name, found in parcel.records.items():
-        path = store.root / name
+        path = inside(store.root, *name.split("/"))
         if not path.exists():
             new.append((path, found))
-        elif path.read_bytes() != found:
+        elif _bytes(path) != found:
             raise StoreError(
                 f"{path} has another content than in {parcel.origin}",
                 "one of the two was changed after it was written; nothing is imported",
@@ -178,11 +189,14 @@ def _spec(parcel: Parcel, root: Path) -> BoardSpec | None:
 
 def _record(found: bytes, name: str, origin: str) -> Record:
     try:
-        return Record.model_validate_json(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _refused(name, origin, f"{where} {first['msg']}".strip()) from error
+        if len(found) > MOST:
+            raise ValueError(f"it has more than {MOST:,} bytes")
+        record = Record.model_validate_json(found)
+        if found != content(record):
+            raise ValueError("its bytes are not those that a store writes")
+    except ValueError as error:
+        raise _refused(name, origin, mistake(error)) from error
+    return record
 
 
 def _refused(name: str, origin: str, why: str) -> DataError:

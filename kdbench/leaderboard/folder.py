@@ -4,15 +4,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from kdbench.errors import NothingSelected, StoreError
+from kdbench.errors import NothingSelected
 from kdbench.leaderboard.board import Board
 from kdbench.leaderboard.metrics import by_record, read_metrics
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.speed import read_speeds
 from kdbench.leaderboard.tables import build
-from kdbench.record import Store, write_atomically
+from kdbench.record import Store, inside, parsed, write_atomically
 
 SPEC = "suite.json"
 """What the suite says, beside the records."""
@@ -42,16 +40,11 @@ def read_spec(folder: Path) -> BoardSpec | None:
     Raises:
         StoreError: The file is not of this schema.
     """
-    path = folder / SPEC
-    if not path.is_file():
+    path = inside(folder, SPEC)
+    if not path.exists():
         return None
-    try:
-        return BoardSpec.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreError(
-            f"{path} does not describe a suite", reason, "remove it: the next run writes it"
-        ) from error
+    what, then = f"{path} does not describe a suite", "remove it: the next run writes it"
+    return parsed(BoardSpec, path, what, then)
 
 
 def write_spec(spec: BoardSpec, folder: Path) -> Path:

@@ -11,13 +11,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from kdbench.errors import StoreError
-from kdbench.record import Frozen, Origin, write_atomically
+from kdbench.record import Frozen, Origin, inside, parsed, write_atomically
 
 FOLDER: Final = "metrics"
 """Beside the records."""
+
+_MOST = 8 << 20
+"""Bytes of a file: some 90,000 values."""
 
 Later: TypeAlias = Mapping[str, Mapping[str, float]]
 """Values by record (`record_id`) and metric."""
@@ -69,15 +72,10 @@ def read_metrics(folder: Path) -> dict[str, MetricValues]:
         StoreError: A file is none.
     """
     found = {}
-    for path in sorted((folder / FOLDER).glob("*.json")):
-        try:
-            one = MetricValues.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            raise StoreError(
-                f"{path} holds no values of a metric",
-                str(error).splitlines()[0],
-                "move it away, and compute it again: kdbench metrics backfill",
-            ) from error
+    for path in sorted(inside(folder, FOLDER).glob("*.json")):
+        what = f"{path} holds no values of a metric"
+        then = "move it away, and compute it again: kdbench metrics backfill"
+        one = parsed(MetricValues, path, what, then, _MOST)
         if path.stem != one.metric:
             raise StoreError(
                 f"{path} was renamed", f"it holds the metric {one.metric!r}", "restore its name"
@@ -88,7 +86,7 @@ def read_metrics(folder: Path) -> dict[str, MetricValues]:
 
 def write_metric(values: MetricValues, folder: Path) -> Path:
     """Put a metric's values beside the records in `folder`; the file's path."""
-    path = folder / FOLDER / f"{values.metric}.json"
+    path = inside(folder, FOLDER) / f"{values.metric}.json"
     write_atomically(path, values.content())
     return path
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from kdbench.errors import DataError, NothingSelected, StoreError
 from kdbench.leaderboard.cells import record_id
@@ -16,7 +16,7 @@ from kdbench.leaderboard.folder import read_spec
 from kdbench.leaderboard.metrics import read_metrics
 from kdbench.leaderboard.spec import BoardSpec
 from kdbench.leaderboard.text import plain
-from kdbench.record import Store, canonical, content, write_atomically
+from kdbench.record import MOST, Store, canonical, content, mistake, write_atomically
 
 __all__ = ["read_parquet", "write_parquet"]
 
@@ -29,6 +29,8 @@ RECORD: Final = "record"
 _SPEC = b"kdbench.suite"
 _WHOLE = ("question.hyperparameters", "deployed.options")
 _INT64 = 2**63
+_AT_ONCE = 16  # rows: one that is stored once and meant often takes its size each time
+_ROWS = 1_000_000
 _TEXT = ("string", "large_string", "string_view")  # as pandas writes what it has filtered
 
 
@@ -80,6 +82,8 @@ def read_parquet(file: Path) -> Parcel:
                 kinds = [str(field.type) for field in schema if field.name == name]
                 if len(kinds) != 1 or kinds[0] not in _TEXT:
                     raise _no_export(file, f"it has no column {name!r} of text")
+            if opened.metadata.num_rows > _ROWS:
+                raise _no_export(file, f"it has more than {_ROWS:,} rows")
             spec = _spec(metadata, file)
             return parcelled(_rows(opened, file), str(file), spec)
     except (pa.ArrowException, UnicodeDecodeError) as error:
@@ -89,7 +93,10 @@ def read_parquet(file: Path) -> Parcel:
 
 
 def _rows(opened: pq.ParquetFile, file: Path) -> Iterator[tuple[str, bytes]]:
-    for batch in opened.iter_batches(batch_size=256, columns=[FILE, RECORD]):
+    for batch in opened.iter_batches(batch_size=_AT_ONCE, columns=[FILE, RECORD]):
+        sizes = [pc.binary_length(column) for column in batch.columns]
+        if any((pc.max(one).as_py() or 0) > MOST for one in sizes):
+            raise _no_export(file, f"a row has more than {MOST:,} bytes")
         found = batch.to_pydict()
         for name, text in zip(found[FILE], found[RECORD], strict=True):
             if name is None or text is None:
@@ -101,9 +108,12 @@ def _spec(metadata: Mapping[bytes, bytes], file: Path) -> BoardSpec | None:
     if _SPEC not in metadata:
         return None
     try:
+        if len(metadata[_SPEC]) > MOST:
+            raise ValueError(f"more than {MOST:,} bytes")
         return BoardSpec.model_validate_json(metadata[_SPEC])
-    except ValidationError as error:
-        raise _no_export(file, "what it says about its suite cannot be read") from error
+    except ValueError as error:
+        why = f"what it says about its suite cannot be read: {plain(mistake(error))}"
+        raise _no_export(file, why) from error
 
 
 def _no_export(file: Path, why: str) -> DataError:

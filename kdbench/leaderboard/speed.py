@@ -5,11 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from pydantic import ValidationError
-
-from kdbench.errors import StoreError
 from kdbench.leaderboard.text import stored
-from kdbench.record import SpeedRecord, StepSpeed, safe_name, write_atomically
+from kdbench.record import SpeedRecord, StepSpeed, inside, parsed, safe_name, write_atomically
 from kdbench.statistics import median_interval
 
 FOLDER = "speed"
@@ -75,22 +72,16 @@ def read_speeds(folder: Path) -> tuple[SpeedRecord, ...]:
     Raises:
         StoreError: A file is none.
     """
-    found = []
-    for path in sorted((folder / FOLDER).glob("*.json")):
-        try:
-            found.append(SpeedRecord.model_validate_json(path.read_bytes()))
-        except (OSError, ValidationError) as error:
-            raise StoreError(
-                f"{path} is not a readable speed record",
-                str(error).splitlines()[0],
-                "move the file away, or measure again: kdbench speed --board",
-            ) from error
-    return tuple(found)
+    then = "move the file away, or measure again: kdbench speed --board"
+    return tuple(
+        parsed(SpeedRecord, path, f"{path} is not a readable speed record", then)
+        for path in sorted(inside(folder, FOLDER).glob("*.json"))
+    )
 
 
 def write_speed(record: SpeedRecord, folder: Path) -> Path:
     """Put the record beside the records in `folder`, in place of an earlier one; its path."""
-    path = folder / FOLDER / f"{name_of(record.pair, record.batch_size)}.json"
+    path = inside(folder, FOLDER) / f"{name_of(record.pair, record.batch_size)}.json"
     if record.environment.device != "cpu":
         path = path.with_stem(f"{path.stem}-{record.environment.device}")
     write_atomically(path, rounded(record).model_dump_json(indent=1).encode() + b"\n")

@@ -3,6 +3,7 @@
 from kdbench.record.canonical import Frozen, canonical, fingerprint
 from kdbench.record.checkpoint import PutAway, Standing, standing, told
 from kdbench.record.environment import Environment
+from kdbench.record.files import MOST, inside, mistake, parsed, read_plain
 from kdbench.record.pair import Pair, Recipe
 from kdbench.record.protocol import Evaluation, Probe, Start, TeacherProtocol, TrainingProtocol
 from kdbench.record.question import PROTOCOL_VERSION, Question
@@ -22,6 +23,7 @@ from kdbench.record.speed import QUIET, SpeedRecord, StepSpeed
 from kdbench.record.store import Store, content, safe_name, sweep, write_atomically
 
 __all__ = [
+    "MOST",
     "PROTOCOL_VERSION",
     "QUIET",
     "RETRIED",
@@ -54,6 +56,10 @@ __all__ = [
     "content",
     "fingerprint",
     "frozen",
+    "inside",
+    "mistake",
+    "parsed",
+    "read_plain",
     "safe_name",
     "standing",
     "sweep",

@@ -51,11 +51,16 @@ def standing(path: Path) -> Standing | None:
 
     None where there is no checkpoint, or none that can be read: the training then starts anew.
     """
+    if not path.is_file():  # opening a pipe would wait for whoever writes into it
+        return None
     try:
         with path.open("rb") as file:
-            return Standing(**told(file)["standing"])
+            found = Standing(**told(file)["standing"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    counts, names = (found.step, found.total), (found.environment, found.teacher)
+    sound = all(type(count) is int for count in counts) and all(type(n) is str for n in names)
+    return found if sound and 0 <= found.step <= found.total and found.total else None
 
 
 def told(file: BinaryIO) -> dict[str, Any]:
@@ -67,5 +72,8 @@ def told(file: BinaryIO) -> dict[str, Any]:
     size = int.from_bytes(file.read(8), "little")
     if size > _LONGEST:
         raise ValueError("no head of a safetensors file")
-    head = json.loads(file.read(size))
-    return {name: json.loads(text) for name, text in head.get("__metadata__", {}).items()}
+    try:
+        head = json.loads(file.read(size))
+        return {name: json.loads(text) for name, text in head.get("__metadata__", {}).items()}
+    except (AttributeError, TypeError, RecursionError) as error:
+        raise ValueError("the head of a safetensors file is another") from error

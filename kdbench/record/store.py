@@ -11,16 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from kdbench.errors import StoreError
 from kdbench.record.canonical import fingerprint
+from kdbench.record.files import inside, mistake, read_plain
 from kdbench.record.schema import Record
 
 ABANDONED = 3600.0
 """Seconds after which nobody is still writing a temporary file: who did was killed."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.=+,-]+")
+_INDENT = re.compile(rb"\n *")
 
 
 def write_atomically(path: Path, content: bytes, place: str = "--store") -> None:
@@ -86,6 +87,18 @@ def content(record: Record) -> bytes:
     return text.encode() + b"\n"
 
 
+def is_content(found: bytes, record: Record) -> bool:
+    """Whether these bytes, but for their indentation, are the record's.
+
+    A line break is never inside of a text, and to indent takes longer than all else that is done.
+    """
+    plain = record.model_dump(mode="json")
+    text = json.dumps(
+        plain, separators=(",", ": "), sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
+    return _INDENT.sub(b"", found) == text.encode()
+
+
 class Store:
     """The records under one folder.
 
@@ -103,7 +116,7 @@ class Store:
             StoreError: A file is not a record of this schema, or was changed after it was written;
                 nothing is skipped.
         """
-        found = {path: self.read(path) for path in sorted(self.root.glob("records/*/*/*.json"))}
+        found = {path: self.read(path) for path in self.paths()}
         for path, record in found.items():
             if path != self.path(record):
                 what = f"{path} was changed after it was written"
@@ -111,14 +124,34 @@ class Store:
         return list(found.values())
 
     def read(self, path: Path) -> Record:
-        """The record in one file."""
+        """The record in one file.
+
+        Raises:
+            StoreError: It is none, or has other bytes than a store writes: a key twice, say.
+        """
         try:
-            return Record.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            reason = str(error).splitlines()[0]
+            found = read_plain(path)
+            record = Record.model_validate_json(found)
+            if not is_content(found, record):
+                raise ValueError("its bytes are not those that a store writes")
+        except (OSError, ValueError) as error:
             raise StoreError(
-                f"{path} is not a readable record", reason, "move the file away, or restore it"
+                f"{path} is not a readable record",
+                mistake(error),
+                "move the file away, or restore it",
             ) from error
+        return record
+
+    def paths(self, pattern: str = "*.json") -> list[Path]:
+        """Files of records by the pattern of their names, in order.
+
+        Raises:
+            StoreError: A folder on the way to them is a link.
+        """
+        found = sorted(self.root.glob(f"records/*/*/{pattern}"))
+        for folder in {path.parent for path in found}:
+            inside(self.root, *folder.relative_to(self.root).parts)
+        return found
 
     def path(self, record: Record) -> Path:
         """Where this record lies, or would lie."""
@@ -131,6 +164,7 @@ class Store:
     def add(self, record: Record) -> Path:
         """Write the record; its file's path. A record is never overwritten by another."""
         path = self.path(record)
+        inside(self.root, *path.parent.relative_to(self.root).parts)
         write_atomically(path, content(record))
         return path
 
@@ -140,8 +174,7 @@ class Store:
         Args:
             attempts: So many were known; a later one is an answer, whatever came of it.
         """
-        paths = self.root.glob(f"records/*/*/*-{question[:12]}-*.json")
-        found = (self.read(path) for path in paths)
+        found = (self.read(path) for path in self.paths(f"*-{question[:12]}-*.json"))
         ours = (
             r for r in found if (r.fingerprints.question, r.fingerprints.code) == (question, code)
         )
@@ -157,17 +190,16 @@ class Store:
 
     def artifact(self, digest: str, suffix: str = ".safetensors") -> Path:
         """Where the artifact with this content hash lies, or would lie."""
-        return (
-            self.root / "artifacts" / f"{safe_name(digest)}{suffix}"
-        )  # a record may come from anyone
+        # a record may come from anyone
+        return inside(self.root, "artifacts", f"{safe_name(digest)}{suffix}")
 
     def checkpoint(self, question: str, code: str) -> Path:
         """Where a trial lies that was put away in training, or would lie."""
-        return self.root / "checkpoints" / f"{question}-{code[:12]}.safetensors"
+        return inside(self.root, "checkpoints", f"{question}-{code[:12]}.safetensors")
 
     def forget(self, question: str) -> None:
         """Remove what was put away of this question, by whatever code."""
-        for path in self.root.glob(f"checkpoints/{question}-*.safetensors"):
+        for path in inside(self.root, "checkpoints").glob(f"{question}-*.safetensors"):
             path.unlink(missing_ok=True)
 
     def tidy(self, records: Sequence[Record]) -> None:
@@ -192,7 +224,7 @@ class Store:
         The claim is the operating system's lock on a file: it ends with the process, however that
         ends.
         """
-        lock = FileLock(self.root / "claims" / f"{question}.lock")
+        lock = FileLock(inside(self.root, "claims", f"{question}.lock"))
         try:
             Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(blocking=False)
