@@ -4,7 +4,7 @@ Every message answers what happened, why, and what to do next; a traceback is fo
 """
 
 from enum import IntEnum
-from typing import ClassVar, final
+from typing import ClassVar, Final, final
 
 
 @final
@@ -22,6 +22,10 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+LONGEST: Final = 1000
+"""Characters of a line; what is quoted may come from anyone and have any length."""
+
+
 class KDBenchError(Exception):
     """Base of all errors a user can mend.
 
@@ -34,8 +38,10 @@ class KDBenchError(Exception):
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
 
     def __init__(self, what: str, why: str = "", next: str = "") -> None:  # noqa: A002 - the word fits
-        super().__init__(what, why, next)
-        self.what, self.why, self.next = what, why, next
+        lines = (what, why, next)
+        cut = [line if len(line) <= LONGEST else line[: LONGEST - 1] + "…" for line in lines]
+        super().__init__(*cut)
+        self.what, self.why, self.next = cut
 
     def __str__(self) -> str:
         return "\n  ".join(line for line in (self.what, self.why, self.next) if line)

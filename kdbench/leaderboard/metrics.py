@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import Field
 
 from kdbench.errors import StoreError
-from kdbench.record import Frozen, Origin, inside, parsed, write_atomically
+from kdbench.record import Frozen, Number, Origin, inside, parsed, write_atomically
 
 FOLDER: Final = "metrics"
 """Beside the records."""
@@ -42,7 +42,7 @@ class MetricValues(Frozen):
     metric: str = Field(pattern=r"^[a-z][a-z0-9_]{0,79}$")
     code: Hash
     origins: dict[Hash, Origin]
-    values: dict[Hash, dict[Hash, float]]
+    values: dict[Hash, dict[Hash, Number]]
 
     @property
     def shown(self) -> Mapping[str, float]:

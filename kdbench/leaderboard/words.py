@@ -218,7 +218,7 @@ def seeds(table: Table) -> str:
 
 def listed(values: list[int]) -> str:
     """Seeds as a list, a run of three or more as first-last."""
-    if len(values) > 2 and values == list(range(values[0], values[-1] + 1)):
+    if len(values) > 2 and values == list(range(values[0], values[0] + len(values))):
         return f"seeds {values[0]} to {values[-1]}"
     return f"seed{'s' * (len(values) != 1)} " + ", ".join(map(str, values))
 

@@ -1,6 +1,6 @@
 """What was asked and what came out: specs, questions, records and the store. No torch here."""
 
-from kdbench.record.canonical import Frozen, canonical, fingerprint
+from kdbench.record.canonical import Count, Frozen, Number, canonical, fingerprint
 from kdbench.record.checkpoint import PutAway, Standing, standing, told
 from kdbench.record.environment import Environment
 from kdbench.record.files import MOST, inside, mistake, parsed, read_plain
@@ -29,12 +29,14 @@ __all__ = [
     "RETRIED",
     "Card",
     "Cost",
+    "Count",
     "Deployed",
     "Environment",
     "Evaluation",
     "Failure",
     "Fingerprints",
     "Frozen",
+    "Number",
     "Origin",
     "Pair",
     "Probe",

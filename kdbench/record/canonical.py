@@ -2,9 +2,15 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+Number: TypeAlias = Annotated[float, Field(ge=-1e100, le=1e100)]
+"""Far beyond what float32 computes, and near enough that a board's sums and squares are finite."""
+
+Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
+"""Of things, or a seed."""
 
 
 def canonical(value: Any) -> str:  # noqa: ANN401 - any JSON

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from kdbench.record.canonical import Frozen, fingerprint
+from kdbench.record.canonical import Count, Frozen, fingerprint
 
 
 class Environment(Frozen):
@@ -28,11 +28,11 @@ class Environment(Frozen):
     device: str
     device_name: str
     capability: str
-    threads: int
+    threads: Count
     platform: str
     tf32: str = ""
     varies: str = ""
-    kernels: int = 1
+    kernels: Count = 1
 
     @model_serializer(mode="wrap")
     def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

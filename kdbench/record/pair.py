@@ -8,6 +8,8 @@ from kdbench.record.spec import Spec
 
 _SCHEME = r"(?:hf-hub:|hf_hub:|local-dir:)?"
 _NETWORK = rf"{_SCHEME}[^:\[\]>]+(?:\[[^\]]*\])?"
+_SIZE = re.compile(r"[1-9][0-9]?|100")
+_LINKS = 20
 _LINK = rf"(?:[1-9]\d*\*)?{_NETWORK}"
 _PAIR = re.compile(rf"(?P<teacher>{_LINK}(?:>{_LINK})*):(?P<student>{_NETWORK})")
 
@@ -37,10 +39,17 @@ class Recipe:
     def parse(cls, text: str) -> "Recipe":
         """The recipe that `text` writes: networks from the first teacher on, parted by `>`."""
         found: Recipe | None = None
-        for link in _links(text):
+        links = _links(text)
+        if len(links) > _LINKS:
+            raise UsageError(
+                f"{text!r} is not a teacher recipe",
+                f"it has {len(links)} teachers in a row",
+                f"name at most {_LINKS}",
+            )
+        for link in links:
             head, bracket, options = link.strip().partition("[")
             size, star, name = head.rpartition("*")
-            if star and (not size.isdigit() or not 1 <= int(size) <= 100):
+            if star and not _SIZE.fullmatch(size):
                 raise UsageError(
                     f"{text!r} is not a teacher recipe",
                     "expected NETWORK, 3*NETWORK (at most 100 members) or TEACHER>NETWORK",

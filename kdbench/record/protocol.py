@@ -66,25 +66,25 @@ class TrainingProtocol(Frozen):
 
     epochs: float = Field(gt=0, le=1e6)
     budget: float = Field(1.0, gt=0, le=1)
-    steps: int | None = Field(None, gt=0)
-    batch_size: int = Field(gt=0)
+    steps: int | None = Field(None, gt=0, lt=2**63)
+    batch_size: int = Field(gt=0, lt=2**63)
     last_batch: Literal["keep", "drop"] = "keep"
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=1e100)
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, le=1e100)
     schedule: Literal["multistep", "cosine"] = "cosine"
     milestones: tuple[float, ...] = ()
     gamma: float = Field(0.1, gt=0, le=1)
     warmup: float = Field(0.0, ge=0, lt=1)
-    rows: int | None = Field(None, gt=0)
-    shift: int = Field(0, ge=0)
+    rows: int | None = Field(None, gt=0, lt=2**63)
+    shift: int = Field(0, ge=0, lt=2**63)
     flip: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: Literal["off", "on"] = "off"
     answers: Literal["float32", "float16"] = "float32"
-    first: int = Field(0, ge=0)
+    first: int = Field(0, ge=0, lt=2**63)
     transfer: str = ""
     start: Start | None = None
 
@@ -155,8 +155,8 @@ class Evaluation(Frozen):
     """
 
     split: Literal["test", "validation"] = "test"
-    validation_rows: int = Field(0, ge=0)
-    curve: int = Field(0, ge=0)
+    validation_rows: int = Field(0, ge=0, lt=2**63)
+    curve: int = Field(0, ge=0, lt=2**63)
     probes: tuple[Probe, ...] = ()
 
     @field_validator("probes")

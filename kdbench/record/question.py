@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from kdbench.record.canonical import Frozen, fingerprint
+from kdbench.record.canonical import Count, Frozen, fingerprint
 from kdbench.record.protocol import Evaluation, TeacherProtocol, TrainingProtocol
 
 PROTOCOL_VERSION = 1
@@ -38,7 +38,7 @@ class Question(Frozen):
     protocol: TrainingProtocol
     quiz: float = Field(0.0, ge=0, lt=1)
     evaluation: Evaluation
-    seed: int = Field(ge=0)
+    seed: Count
     protocol_version: int = PROTOCOL_VERSION
 
     @property

@@ -4,7 +4,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
-from kdbench.record.canonical import Frozen
+from kdbench.record.canonical import Count, Frozen, Number
 from kdbench.record.environment import Environment
 from kdbench.record.question import Question
 
@@ -42,9 +42,9 @@ class Card(Frozen):
     """
 
     weights: str
-    parameters: int
-    multiply_adds: int
-    quality: dict[str, float]
+    parameters: Count
+    multiply_adds: Count
+    quality: dict[str, Number]
     logits: str = ""
 
     @model_serializer(mode="wrap")
@@ -66,10 +66,10 @@ class Deployed(Frozen):
     network: str
     options: dict[str, JsonValue]
     weights: str
-    parameters: int
-    multiply_adds: int
-    latency_ms: float
-    throughput: float
+    parameters: Count
+    multiply_adds: Count
+    latency_ms: Number
+    throughput: Number
 
 
 class Cost(Frozen):
@@ -102,26 +102,26 @@ class Cost(Frozen):
         cells: How many methods these were.
     """
 
-    step_ms: float
-    parts_ms: dict[str, float]
-    images_per_second: float
-    overhead: float | None
-    overhead_interval: tuple[float, float] | None
-    rounds: int
-    teacher_passes: float
-    training_parameters: int
-    peak_memory_mb: float
-    compile_seconds: float = 0.0
+    step_ms: Number
+    parts_ms: dict[str, Number]
+    images_per_second: Number
+    overhead: Number | None
+    overhead_interval: tuple[Number, Number] | None
+    rounds: Count
+    teacher_passes: Number
+    training_parameters: Count
+    peak_memory_mb: Number
+    compile_seconds: Number = 0.0
     valid: bool = True
     why_not: str = ""
-    cpu_ms: float | None = None
-    cpu_overhead: float | None = None
-    unaccounted: float | None = None
-    discarded: int | None = None
-    foreign_load: float | None = None
-    warm_ms: float | None = None
-    amortised_ms: float | None = None
-    cells: int | None = None
+    cpu_ms: Number | None = None
+    cpu_overhead: Number | None = None
+    unaccounted: Number | None = None
+    discarded: Count | None = None
+    foreign_load: Number | None = None
+    warm_ms: Number | None = None
+    amortised_ms: Number | None = None
+    cells: Count | None = None
 
     @model_serializer(mode="wrap")
     def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -174,21 +174,21 @@ class Record(Frozen):
     origin: Origin
     settings: str
     created: str
-    attempt: int = Field(1, ge=1)
+    attempt: int = Field(1, ge=1, lt=2**63)
     environment: Environment
-    rows: int = 0
-    quality: dict[str, float] = {}
-    per_class: tuple[float, ...] = ()
-    fidelity: dict[str, dict[str, float]] = {}
-    losses: dict[str, float] = {}
-    curve: tuple[tuple[float, dict[str, float]], ...] = ()
+    rows: Count = 0
+    quality: dict[str, Number] = {}
+    per_class: tuple[Number, ...] = ()
+    fidelity: dict[str, dict[str, Number]] = {}
+    losses: dict[str, Number] = {}
+    curve: tuple[tuple[Number, dict[str, Number]], ...] = ()
     teacher: Card | None = None
     deployed: Deployed | None = None
     cost: Cost | None = None
-    answers: dict[str, float] = {}
+    answers: dict[str, Number] = {}
     notes: tuple[str, ...] = ()
     logits: str = ""
-    seconds: dict[str, float] = {}
+    seconds: dict[str, Number] = {}
     failure: Failure | None = None
 
     @model_serializer(mode="wrap")

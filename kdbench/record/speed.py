@@ -1,13 +1,23 @@
 """What steps cost, measured alone on noise: one record a pair, batch size and device."""
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from kdbench.record.canonical import Frozen
+from pydantic import Field, model_validator
+
+from kdbench.record.canonical import Count, Frozen, Number
 from kdbench.record.environment import Environment
 from kdbench.record.schema import Origin
 
 QUIET: Final = 6
 """Fewest rounds without foreign load that a figure is taken from: as many as an interval needs."""
+
+Took: TypeAlias = Annotated[float, Field(ge=1e-9, le=1e12)]
+"""Milliseconds that a clock can tell, up to 30 years."""
+
+_LEAST = 1e-9
+
+Computed: TypeAlias = Annotated[float, Field(ge=0, le=1e12)]
+"""The same in processor time, which coarse clocks give as 0."""
 
 
 class StepSpeed(Frozen):
@@ -32,19 +42,28 @@ class StepSpeed(Frozen):
 
     method: str
     origin: Origin
-    step_ms: tuple[float, ...]
-    reference_ms: tuple[float, ...]
-    cpu_ms: tuple[float, ...]
-    reference_cpu_ms: tuple[float, ...]
-    parts_ms: dict[str, float]
-    unaccounted: float
-    discarded: int
+    step_ms: tuple[Took, ...] = Field(min_length=1)
+    reference_ms: tuple[Took, ...]
+    cpu_ms: tuple[Computed, ...]
+    reference_cpu_ms: tuple[Computed, ...]
+    parts_ms: dict[str, Number]
+    unaccounted: Number
+    discarded: Count
     quiet: bool
-    peak_memory_mb: float
-    teacher_passes: float
-    multiply_adds: int
-    utilisation: float | None
-    warmup_seconds: float
+    peak_memory_mb: Number
+    teacher_passes: Number
+    multiply_adds: Count
+    utilisation: Number | None
+    warmup_seconds: Number
+
+    @model_validator(mode="after")
+    def _paired(self) -> Self:
+        both = (self.step_ms, self.reference_ms), (self.cpu_ms, self.reference_cpu_ms)
+        if any(len(ours) != len(theirs) for ours, theirs in both):
+            raise ValueError("a step and its reference have the same rounds")
+        if not self.cpu_ratios:
+            raise ValueError("no round has processor time of its reference")
+        return self
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -71,15 +90,15 @@ class SpeedRecord(Frozen):
 
     schema_version: Literal[1] = 1
     pair: str
-    batch_size: int
+    batch_size: Count
     image_shape: tuple[int, int, int]
-    classes: int
-    rows: int
+    classes: Count
+    rows: Count
     reference: str
     environment: Environment
     methods: tuple[StepSpeed, ...]
-    pair_ms: dict[str, float]
-    peaks_gflops: dict[str, float]
+    pair_ms: dict[str, Number]
+    peaks_gflops: dict[str, Number]
     unsupported: dict[str, str] = {}
     failed: dict[str, str] = {}
 
@@ -90,4 +109,4 @@ class SpeedRecord(Frozen):
 
 
 def _over(ours: tuple[float, ...], theirs: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(own / other for own, other in zip(ours, theirs, strict=True) if other)
+    return tuple(own / other for own, other in zip(ours, theirs, strict=True) if other > _LEAST)

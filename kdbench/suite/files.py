@@ -1,6 +1,7 @@
 """Suite files: TOML in, tables out; `extends` merges."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
@@ -8,10 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.errors import UsageError
+from kdbench.record import read_plain
+from kdbench.suite.mistakes import check_plain
 from kdbench.suite.tables import Suite, validated
 
 _NOT_INHERITED = {"name", "title", "about"}
 """What a suite says of itself is not true of another; its store goes by its name."""
+
+_MOST = 128 << 10
+"""Bytes of a file, ten times the largest that is shipped."""
+
+_LINKS = 8
+
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){16}""")
+"""What the reader of TOML takes minutes for, where there are thousands of dots."""
 
 
 def names() -> tuple[str, ...]:
@@ -43,7 +54,7 @@ def _read(name: str, folder: Path, seen: tuple[str, ...]) -> tuple[str, dict[str
         content = (files("kdbench") / "suites" / f"{name}.toml").read_bytes()
     else:
         path = folder / name
-        if path.suffix != ".toml" or not path.is_file():
+        if path.suffix != ".toml" or not path.is_file():  # no pipe, device or circle of links
             close = difflib.get_close_matches(name, names(), 1)
             hint = (
                 f"did you mean {close[0]!r}?" if close else f"shipped suites: {', '.join(names())}"
@@ -51,14 +62,24 @@ def _read(name: str, folder: Path, seen: tuple[str, ...]) -> tuple[str, dict[str
             raise UsageError(
                 f"no suite {name!r}", "expected a shipped suite's name or a .toml file", hint
             )
-        origin, content, folder = str(path.resolve()), path.read_bytes(), path.parent
+        origin, folder = str(path.resolve()), path.parent
+        try:
+            content = read_plain(Path(origin), _MOST)
+        except OSError as error:
+            raise UsageError(f"{origin} cannot be read", str(error), "mend the file") from error
     if origin in seen:
         circle = " -> ".join((*seen, origin))
         raise UsageError(f"suite {name!r} extends itself", circle, "remove one `extends`")
+    if len(seen) == _LINKS:
+        why = f"{seen[0]} leads there, by more than {_LINKS} `extends`"
+        raise UsageError(f"suite {name!r} is not read", why, "join some of the suites")
     try:
         text = content.decode("utf-8")
+        if _LONG_KEY.search(text):
+            raise ValueError("a key has many more dots than any of a suite")
         data = tomllib.loads(text)
-    except ValueError as error:  # no UTF-8, or no TOML
+        check_plain(data)
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, or a bomb
         raise UsageError(f"{origin} is not TOML", str(error), "mend the file") from error
     parent = data.pop("extends", None)
     if parent is not None:

@@ -1,6 +1,7 @@
 """What is wrong with a suite's tables, in three lines: what, where, and what was meant."""
 
 import difflib
+import math
 import re
 from collections.abc import Sequence
 from typing import get_args
@@ -8,6 +9,8 @@ from typing import get_args
 from pydantic import BaseModel, ValidationError
 
 from kdbench.errors import UsageError
+
+_DEEPEST = 16
 
 
 def told(error: ValidationError, model: type[BaseModel], origin: str, text: str) -> UsageError:
@@ -34,6 +37,25 @@ def told(error: ValidationError, model: type[BaseModel], origin: str, text: str)
     why = first["msg"] + (f", got {got}" if len(got) < 60 else "")
     what = bad if path else f"{where} does not fit together"
     return UsageError(what, why, "see kdbench show digits")
+
+
+def check_plain(value: object, depth: int = 0) -> None:
+    """Refuse what TOML can say and no suite can mean.
+
+    Raises:
+        ValueError: It is nested deeply, a whole number of more than 64 bits, no number, or a date.
+    """
+    if depth > _DEEPEST:
+        raise ValueError(f"it is nested deeper than {_DEEPEST}")
+    if isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            check_plain(part, depth + 1)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a whole number has more than 64 bits")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is the value of no key")
+    elif not isinstance(value, (str, int, float)):
+        raise ValueError(f"{value} is a date or a time, which no key has")
 
 
 def meant(key: str, known: Sequence[str], said: str = "known: ") -> str:

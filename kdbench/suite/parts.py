@@ -1,10 +1,12 @@
 """What a suite is made of: axes, variants, settings of methods, scoring, limits."""
 
-from typing import Any
+from typing import Any, Final
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from kdbench.record import Frozen
+from kdbench.record import Count, Frozen, frozen
+
+MOST_SEEDS: Final = 10_000
 
 
 class Axes(Frozen):
@@ -18,14 +20,14 @@ class Axes(Frozen):
     datasets: tuple[str, ...] = Field(min_length=1)
     pairs: tuple[str, ...] = Field(min_length=1)
     methods: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    seeds: tuple[Count, ...] = Field(min_length=1, max_length=MOST_SEEDS)
     variants: tuple[str, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
     def _count(cls, value: Any) -> Any:  # noqa: ANN401 - raw TOML
-        if isinstance(value, dict) and isinstance(value.get("seeds"), int):
-            return {**value, "seeds": tuple(range(value["seeds"]))}
+        if isinstance(value, dict) and type(count := value.get("seeds")) is int:
+            return {**value, "seeds": tuple(range(min(count, MOST_SEEDS + 1)))}
         return value
 
 
@@ -41,6 +43,13 @@ class MethodSettings(Frozen):
     set: dict[str, Any] = {}
     tries: int = Field(0, ge=0)
     note: str = ""
+
+    @field_validator("set")
+    @classmethod
+    def _options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for one in value.values():
+            frozen(one)
+        return value
 
     @property
     def settings(self) -> str:

@@ -17,6 +17,7 @@ from kdbench.record import (
     TrainingProtocol,
 )
 from kdbench.suite import by_pair
+from kdbench.suite.bounds import check_size
 from kdbench.suite.claims import Claim, Report, check, kept
 from kdbench.suite.mistakes import meant, told
 from kdbench.suite.parts import Axes, Limits, MethodSettings, Scoring, Variant
@@ -42,14 +43,14 @@ class Suite(Frozen):
     about: str = ""
     axes: Axes
     train: TrainingProtocol
-    by_student: dict[str, dict[str, Any]] = {}
+    by_student: dict[str, dict[str, Any]] = Field({}, max_length=100)
     teacher: TeacherProtocol
     evaluation: Evaluation = Evaluation()
     methods: dict[str, MethodSettings] = {}
     by_pair: dict[str, dict[str, dict[str, Any]]] = {}
     scoring: Scoring = Scoring()
     limits: Limits = Limits()
-    variants: dict[str, Variant] = {}
+    variants: dict[str, Variant] = Field({}, max_length=200)
     report: Report | None = None
     claims: tuple[Claim, ...] = ()
     trial_seconds: float | None = Field(None, gt=0)
@@ -211,6 +212,7 @@ def validated(data: dict[str, Any], origin: str, text: str) -> Suite:
         suite = Suite.model_validate(data)
         for values in suite.by_student.values():  # also where no student of the axes is meant
             TrainingProtocol.model_validate({**suite.train.model_dump(), **values})
+        check_size(suite.axes, suite.variants.values(), origin)
         for name in suite.variants or [""]:
             where = f"{origin}, variant {name!r}" if name else origin
             varied = suite.variant(name)
