@@ -59,6 +59,7 @@ def exported(
     """
     import timm
 
+    from kdbench.models import arguments as built
     from kdbench.models import create
     from kdbench.models.weights import load as load_weights
     from kdbench.record import Spec, frozen, write_atomically
@@ -72,11 +73,19 @@ def exported(
             f"that is {ask.dataset}",
             "correct --dataset",
         )
+    student = Spec.parse(ask.student).without("checkpoint")  # it is nothing to load here
+    says = built(student, facts.num_classes, facts.image_shape)
+    if (deployed.network, deployed.options) != (student.name, says):
+        raise DataError(
+            f"what the record of {ask.method} deploys is not its student",
+            f"{deployed.network} with {deployed.options} is not {ask.student}",
+            "it was not written by kdbench",
+        )
     entries = [e for e in registry.entries if (e.kind, e.name) == ("model", deployed.network)]
     for entry in entries:
         load(entry.source)
     host = create(
-        Spec.parse(ask.student).without("checkpoint"),  # where it started is nothing to load here
+        student,
         num_classes=facts.num_classes,
         image_shape=facts.image_shape,
         mean=facts.mean,

@@ -15,7 +15,7 @@ from kdbench.record import Origin, Pair, Record, Spec, Value
 if TYPE_CHECKING:
     from kdbench.registry import Registry
 
-__all__ = ["concerns", "permit"]
+__all__ = ["concerns", "of_student", "permit"]
 
 _HUB = ("hf-hub:", "hf_hub:")
 _LOCAL = "local-dir:"
@@ -61,7 +61,17 @@ def concerns(record: Record, registry: "Registry", checkpoint: Path | None) -> l
     return [plain(line, 1000) for line in dict.fromkeys(found)]
 
 
-def permit(found: list[str], file: Path, yes: bool) -> None:
+def of_student(record: Record) -> list[str]:
+    """Each path and hub name that the record's student leads to, a line.
+
+    Raises:
+        UsageError: It is none that could be asked.
+    """
+    student = Spec.parse(record.question.student).without("checkpoint")
+    return [plain(line, 1000) for line in _network(student)]
+
+
+def permit(found: list[str], file: Path | str, yes: bool) -> None:
     """Say what the record leads to, and go on only with leave.
 
     Raises:
@@ -74,12 +84,12 @@ def permit(found: list[str], file: Path, yes: bool) -> None:
     one = f"{found[0]}" + (f", and {len(found) - 1} more" if len(found) > 1 else "")
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise UsageError(
-            f"{file} is not reproduced without leave",
+            f"{file} is not used without leave",
             f"it would use {one}",
             "if you trust whoever made it, give --yes",
         )
     if not typer.confirm("Use them?", err=True):
-        raise UsageError(f"{file} is not reproduced", "you said no", "nothing was used")
+        raise UsageError(f"{file} is not used", "you said no", "nothing was used")
 
 
 def _network(network: Spec) -> Iterator[str]:

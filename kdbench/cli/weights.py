@@ -31,6 +31,9 @@ def export(
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="The record's seed.")] = None,
     store: StoreDir = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Use the hub names that the record's student has.")
+    ] = False,
     as_json: AsJson = False,
     plugins_dir: PluginsDir = None,
     no_plugin: NoPlugin = None,
@@ -39,6 +42,7 @@ def export(
     from kdbench.cli.board import folder_of
     from kdbench.cli.picking import pick, pick_file
     from kdbench.cli.student import exported
+    from kdbench.cli.trust import of_student, permit
     from kdbench.plan import dataset_spec
     from kdbench.registry import data_dir
 
@@ -50,6 +54,7 @@ def export(
     else:
         folder = folder_of(None if store is None else str(store), None)
         picked = pick(folder, what, pair, facts.name if facts else None, seed)
+    permit(of_student(picked.record), what, yes)
     found = exported(picked, facts or known_data(picked.record, registry), registry, output)
     if as_json:
         json_out({**_json(found), "config": str(found.path.with_name("config.json"))})

@@ -167,9 +167,12 @@ def _said(logits: str, store: Store) -> Classes | str:
     if hashlib.sha256(content).hexdigest() != logits:
         return "its logits are not those of the record"
     try:
-        found: Classes = np.argmax(load(content)["logits"], axis=1)
-    except (SafetensorError, KeyError):
+        said = load(content)["logits"]
+    except (SafetensorError, KeyError, TypeError):  # of a type that numpy does not have, too
         return "its logits cannot be read"
+    if said.ndim != 2 or not said.size:
+        return "its logits cannot be read"
+    found: Classes = np.argmax(said, axis=1)
     return found
 
 

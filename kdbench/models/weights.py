@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from timm.models import load_state_dict
-from torch import nn
+from torch import Tensor, nn
 
 from kdbench.errors import DataError
 
@@ -22,6 +22,8 @@ def load(model: nn.Module, path: str | Path) -> None:
     """
     try:
         found = load_state_dict(str(path), use_ema=False, device="cpu", weights_only=True)
+        if not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in found.items()):
+            raise ValueError("it holds something else than tensors by name")
     except Exception as error:  # a torn file makes the unpickler raise anything
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         next_step = "give a safetensors file or a torch state_dict"
@@ -38,7 +40,11 @@ def load(model: nn.Module, path: str | Path) -> None:
         why = "; ".join(f"{kind}: {_few(names)}" for kind, names in wrong.items() if names)
         next_step = "check the network's name, its options and the number of classes"
         raise DataError(f"{path} holds the weights of another network", why, next_step)
-    model.load_state_dict(found, strict=True)
+    try:
+        model.load_state_dict(found, strict=True)
+    except RuntimeError as error:  # a sparse or a quantized tensor, say
+        why, next_step = str(error).partition("\n")[0], "give dense tensors of numbers"
+        raise DataError(f"{path} holds weights of another kind", why, next_step) from error
 
 
 def _few(names: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """A teacher's recipe -> the jobs that must be done before it teaches, and its name in questions."""
 
+import errno
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,8 @@ def named(asked: Spec) -> Spec:
     if path is None:
         return asked
     try:
+        if not Path(str(path)).is_file():
+            raise OSError(errno.ENOENT, "there is no such file")
         with Path(str(path)).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

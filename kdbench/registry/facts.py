@@ -11,12 +11,13 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from kdbench.errors import PluginError
+from kdbench.errors import DataError, PluginError
 from kdbench.record import Spec
 from kdbench.registry.loading import build, options
 
 __all__ = ["canonical_spec", "data_facts", "describe", "method_facts", "transfer_facts"]
 
+_CLASSES, _VALUES = 1_000_000, 2**21
 _RUNGS = ("stages", "init", "step", "optimizer", "deploy")
 _LONG_HASH = re.compile(r"([0-9a-f]{16})[0-9a-f]{48}")
 
@@ -173,6 +174,9 @@ def data_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - a 
     """The fields of `DataFacts`, but for source and code.
 
     One that has an `identity` (name and content hash) is named by that, not by its path.
+
+    Raises:
+        DataError: It has more classes or larger images than can be worked with.
     """
     built = build(plugged, spec)
     canonical = canonical_spec(spec.name, plugged, built)
@@ -180,10 +184,18 @@ def data_facts(plugged: Any, spec: Spec) -> dict[str, Any]:  # noqa: ANN401 - a 
     if identity := getattr(built, "identity", ""):
         asked = {key: value for key, value in asked.items() if key != "path"}
         asked["data"] = _LONG_HASH.sub(r"\1", str(identity))
+    # before all that takes memory for each class and each pixel: files may come from anyone
+    classes, values = int(built.num_classes), math.prod(built.image_shape)
+    if classes > _CLASSES or values > _VALUES:
+        raise DataError(
+            f"{spec.name} has {classes:,} classes and images of {values:,} values",
+            f"at most {_CLASSES:,} and {_VALUES:,} can be worked with",
+            "number the classes from 0, and make the images smaller",
+        )
     return {
         "spec": canonical,
         "name": str(Spec.of(spec.name, asked)),
-        "num_classes": int(built.num_classes),
+        "num_classes": classes,
         "image_shape": [int(size) for size in built.image_shape],
         "sizes": {split: int(rows) for split, rows in built.sizes.items()},
         "mean": [float(value) for value in built.mean],

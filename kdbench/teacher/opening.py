@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from kdbench.data import derive_seed
 from kdbench.errors import DataError
 from kdbench.models import Network, create
+from kdbench.models.weights import load as load_weights
 from kdbench.plan import TeacherJob
 from kdbench.record import Spec
 from kdbench.registry import DataFacts
@@ -68,13 +67,25 @@ def open_teacher(
         if not path.is_file():
             why = "it was removed since it was trained"
             raise DataError(f"{path} is not there", why, "run again: the teacher is trained anew")
-        card = json.loads(path.read_bytes())
-        hashes: Mapping[str, str] = card["anchors"]
+        hashes = _hashes(path)
         end = job.protocol.anchor
         named = {share: f"{share * end:.6f}" for share in sorted(anchors | {1.0})}
         kept = {share: name for share, name in named.items() if name in hashes}
         members.append({s: _load(job, n, hashes[n], cache, device) for s, n in kept.items()})
     return Teacher(members)
+
+
+def _hashes(card: Path) -> dict[str, str]:
+    """Content hashes of the anchors by their names.
+
+    Raises:
+        DataError: The card is not what was written.
+    """
+    try:
+        return dict(json.loads(card.read_bytes())["anchors"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        then = f"remove {card.parent} to train it again"
+        raise DataError(f"{card} is not what was written", str(error), then) from error
 
 
 def _load(job: TeacherJob, name: str, content: str, cache: Path, device: torch.device) -> Network:
@@ -83,5 +94,5 @@ def _load(job: TeacherJob, name: str, content: str, cache: Path, device: torch.d
         why, then = "its content hash differs", f"remove {path.parent} to train it again"
         raise DataError(f"{path} is not what was written", why, then)
     network = build(job.network, job.dataset, device)
-    network.model.load_state_dict(load_file(path), strict=True)
+    load_weights(network.model, path)
     return network

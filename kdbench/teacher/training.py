@@ -174,7 +174,7 @@ def _taken_up(away: Path, runner: Runner, here: Standing) -> dict[str, str]:
         taken, beside = unpacked(away.read_bytes())
         restore(runner, taken)
         return dict(beside["anchors"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         away.unlink()
         then = "it is removed; run again to train the teacher anew"
         raise DataError(f"{away} is not what was written", str(error), then) from error

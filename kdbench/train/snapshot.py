@@ -73,7 +73,7 @@ def restore(runner: Runner, taken: Snapshot) -> None:
         runner.notes, runner.seconds = list(plain["notes"]), plain.get("seconds", 0.0)
         for name in _COUNTS:
             setattr(runner, name, plain["counts"][name])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"another kind of runner: {error}") from error
 
 
@@ -198,8 +198,7 @@ class _Unpack:
 
     def module(self, module: nn.Module, plain: Plain) -> None:
         """Put everything back into a module of the same kind."""
-        weights = dict(module.named_parameters())
-        parts = dict(module.named_modules())
+        weights, parts = dict(module.named_parameters()), dict(module.named_modules())
         if weights.keys() != plain["weights"].keys() or parts.keys() != plain["parts"].keys():
             raise ValueError(f"a {type(module).__name__} has other parts")
         for name, weight in weights.items():
@@ -207,6 +206,8 @@ class _Unpack:
                 raise ValueError(f"{name} has another shape")
         for name, part in parts.items():
             kept = plain["parts"][name]
+            if any(type(vars(part).get(key)) not in _PLAIN for key in kept["plain"]):
+                raise ValueError(f"{name} has other attributes")
             part.__dict__.update(kept["plain"])
             for key, buffer in kept["buffers"].items():
                 old = part._buffers.get(key)

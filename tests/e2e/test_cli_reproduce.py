@@ -89,7 +89,7 @@ def test_what_a_stranger_s_record_leads_to_is_shown_and_refused_without_leave(
     assert (code, out) == (2, "")
     first, *_, what, why, then = err.splitlines()
     assert first.startswith(f"warning: the record would use {told}")
-    assert what.endswith("is not reproduced without leave")
+    assert what.endswith("is not used without leave")
     assert why.startswith(f"  it would use {told}")
     assert then == "  if you trust whoever made it, give --yes"
 

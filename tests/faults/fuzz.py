@@ -138,9 +138,7 @@ def targets() -> dict[str, Target]:
     import hostile_weights
 
     modules = (hostile_records, hostile_suites, hostile_weights, hostile_data)
-    return {
-        name: Target(*parts) for module in modules for name, parts in module.TARGETS.items()
-    }
+    return {name: Target(*parts) for module in modules for name, parts in module.TARGETS.items()}
 
 
 def main() -> int:

@@ -165,15 +165,22 @@ def merged(value: Any, folder: Path) -> None:
     if kind == "folder":
         for found in files:
             put(theirs, found)
-        write_atomically(theirs.root / "suite.json", BoardSpec(suite="digits").model_dump_json().encode())
+        write_atomically(
+            theirs.root / "suite.json", BoardSpec(suite="digits").model_dump_json().encode()
+        )
     else:
         paths = [put(theirs, found).relative_to(theirs.root).as_posix() for found in files]
         table = pa.table({"file": paths, "record": [f.decode(errors="replace") for f in files]})
         target = io.BytesIO()
         pq.write_table(table, target)
-        (folder / "x.parquet").write_bytes(torn(target.getvalue(), damage) if damage else target.getvalue())
+        (folder / "x.parquet").write_bytes(
+            torn(target.getvalue(), damage) if damage else target.getvalue()
+        )
     try:
-        merge(from_folder(theirs.root) if kind == "folder" else read_parquet(folder / "x.parquet"), mine)
+        merge(
+            from_folder(theirs.root) if kind == "folder" else read_parquet(folder / "x.parquet"),
+            mine,
+        )
     except KDBenchError:
         assert {path: path.read_bytes() for path in sorted(mine.root.rglob("*.json"))} == before
         raise

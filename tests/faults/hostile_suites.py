@@ -80,7 +80,9 @@ def planned(value: Any, folder: Path) -> None:
     from kdbench import plan
 
     name, changes = value
-    write_atomically(folder / "x.toml", document(bent(tomllib.loads(shipped()[name].decode()), changes)))
+    write_atomically(
+        folder / "x.toml", document(bent(tomllib.loads(shipped()[name].decode()), changes))
+    )
     found = suite.load(str(folder / "x.toml"))
     plan.make(found, registry(), (), "")
 
