@@ -74,6 +74,9 @@ def exported(
             "correct --dataset",
         )
     student = Spec.parse(ask.student).without("checkpoint")  # it is nothing to load here
+    entries = [e for e in registry.entries if (e.kind, e.name) == ("model", student.name)]
+    for entry in entries:
+        load(entry.source)
     says = built(student, facts.num_classes, facts.image_shape)
     if (deployed.network, deployed.options) != (student.name, says):
         raise DataError(
@@ -81,9 +84,6 @@ def exported(
             f"{deployed.network} with {deployed.options} is not {ask.student}",
             "it was not written by kdbench",
         )
-    entries = [e for e in registry.entries if (e.kind, e.name) == ("model", deployed.network)]
-    for entry in entries:
-        load(entry.source)
     host = create(
         student,
         num_classes=facts.num_classes,

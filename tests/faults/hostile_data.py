@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hostile_trees import DAMAGE, torn
 from hypothesis import strategies as st
-from kdbench_datasets.parquet import Parquet
 from PIL import Image
 
 from kdbench.data import open_splits
@@ -21,6 +20,7 @@ from kdbench.errors import DataError
 from kdbench.record import Spec
 from kdbench.registry.child import _answer
 from kdbench.registry.facts import data_facts
+from kdbench_datasets.parquet import Parquet
 
 
 def encoded(
@@ -125,7 +125,8 @@ def read(folder: Path) -> None:
     )
     told = _answer({"do": "facts"}, {"facts": lambda question: data_facts(Parquet(), spec)})
     if "error" in told:
-        raise DataError(*told["parts"])
+        what, why, then = told["parts"]  # the host names the plugin where it says no more itself
+        raise DataError(what, why or "its plugin says no more", then or "mend the data")
     splits = open_splits(data, data.name, root="", cache=folder / "cache", validation_rows=0)
     for split in (splits.train, splits.test):
         assert split.images.dtype.is_floating_point is False
