@@ -185,7 +185,7 @@ def _chosen(data: dict[str, Any], origin: str) -> tuple[str, ...]:
     if not (isinstance(names, list | tuple) and isinstance(variants, dict)):
         return ()
     for name in names:
-        if name not in variants:
+        if not isinstance(name, str) or name not in variants:
             what = f"{origin}: axes.variants names {name!r}"
             raise UsageError(what, "there is no such variant", meant(str(name), [*variants]))
     data["variants"] = {name: variants[name] for name in names or variants}

@@ -1,6 +1,7 @@
 """Parquet files of images from strangers: torn, of other columns, labels and images."""
 
 import io
+import json
 import warnings
 import zlib
 from collections.abc import Callable
@@ -103,15 +104,21 @@ LABELS: dict[str, Any] = {
     "bytes": pa.array([0, 1, 2, 0, 1, 2, 0, 1], pa.uint8()),
 }
 
+
+def _head(names: Any) -> bytes:
+    features = {"label": {"names": names, "_type": "ClassLabel"}}
+    return json.dumps({"info": {"features": features}}).encode()
+
+
 HEADS: dict[str, bytes] = {
     "none": b"",
-    "sound": b'{"info": {"features": {"label": {"names": ["a", "b", "c"], "_type": "ClassLabel"}}}}',
+    "sound": _head(["a", "b", "c"]),
     "no JSON": b"{",
     "a list": b"[]",
     "a number for features": b'{"info": {"features": 3}}',
     "a number for info": b'{"info": 3}',
-    "names that are none": b'{"info": {"features": {"label": {"names": 3, "_type": "ClassLabel"}}}}',
-    "no names": b'{"info": {"features": {"label": {"names": [], "_type": "ClassLabel"}}}}',
+    "names that are none": _head(3),
+    "no names": _head([]),
     "deep": b'{"info":' + b"[" * 100_000,
     "no text": b"\xff\xfe",
 }

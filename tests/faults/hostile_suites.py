@@ -93,18 +93,11 @@ def bombed(value: Any, folder: Path) -> None:
     digits = shipped()["digits"].decode()
     BOMBS[value](path, digits)
     loaded(path)
+    raise AssertionError(f"{value} is read")
 
 
 def _deep(opening: str) -> Any:
     return lambda path, digits: path.write_text(f"x = {opening * 30_000}")
-
-
-def _with(old: str, new: str) -> Any:
-    def write(path: Path, digits: str) -> None:
-        assert old in digits
-        path.write_text(digits.replace(old, new))
-
-    return write
 
 
 def _chain(path: Path, digits: str) -> None:
@@ -134,26 +127,36 @@ def _sparse(path: Path, digits: str) -> None:
         file.truncate(100_000_000)
 
 
+def _text(text: str, *, digits: bool = False) -> Any:
+    return lambda path, shipped: path.write_text((shipped if digits else "") + text)
+
+
+def _axes(text: str) -> Any:
+    return _text(f'extends = "digits"\nname = "x"\n[axes]\n{text}')
+
+
+def _bytes(made: Any) -> Any:
+    return lambda path, shipped: path.write_bytes(made(shipped))
+
+
+_PAIRS = ",".join(f'"resnet8:resnet8[width={i}]"' for i in range(1, 900))
 BOMBS: dict[str, Any] = {
     "arrays": _deep("["),
     "tables": _deep("{a="),
-    "a dotted key": lambda path, digits: path.write_text("a." * 60_000 + "a = 1"),
-    "dotted heads": lambda path, digits: path.write_text("[" + "a." * 60_000 + "a]"),
-    "keys": lambda path, digits: path.write_text(digits + "\n".join(f"k{i} = 1" for i in range(9000))),
-    "variants": lambda path, digits: path.write_text(
-        digits + "\n".join(f"[variants.v{i}]" for i in range(6000))
-    ),
-    "a tower of digits": lambda path, digits: path.write_text(f"{digits}\nx = {'9' * 100_000}"),
-    "a tower of hex digits": lambda path, digits: path.write_text(f"x = 0x{'f' * 100_000}\n{digits}"),
-    "seeds": lambda path, digits: path.write_text('extends = "digits"\nname="x"\n[axes]\nseeds = 1_000_000_000'),
-    "hex seeds": lambda path, digits: path.write_text(f'extends = "digits"\nname="x"\n[axes]\nseeds = 0x{"f" * 90_000}'),
-    "listed seeds": lambda path, digits: path.write_text(
-        f'extends = "digits"\nname="x"\n[axes]\nseeds = {list(range(15_000))}'
-    ),
-    "a crossing": lambda path, digits: path.write_text(
-        'extends = "digits"\nname="x"\n[axes]\nseeds = 9999\nmethods = ["kd","scratch"]\npairs = ['
-        + ",".join(f'"resnet8:resnet8[width={i}]"' for i in range(1, 900)) + "]"
-    ),
+    "a dotted key": _text("a." * 60_000 + "a = 1"),
+    "a quoted dotted key": _text('"a"  .' * 20_000 + "a = 1"),
+    "dotted heads": _text("[" + "a." * 60_000 + "a]"),
+    "keys": _text("\n".join(f"k{i} = 1" for i in range(9000)), digits=True),
+    "variants": _text("\n".join(f"[variants.v{i}]" for i in range(6000)), digits=True),
+    "a tower of digits": _text(f"x = {'9' * 100_000}"),
+    "a tower of hex digits": _text(f"x = 0x{'f' * 100_000}"),
+    "seeds": _axes("seeds = 1_000_000_000"),
+    "negative seeds": _axes("seeds = -1"),
+    "a truth for seeds": _axes("seeds = true"),
+    "hex seeds": _axes(f"seeds = 0x{'f' * 90_000}"),
+    "listed seeds": _axes(f"seeds = {list(range(15_000))}"),
+    "a crossing": _axes(f'seeds = 9999\nmethods = ["kd", "scratch"]\npairs = [{_PAIRS}]'),
+    "lists for variants": _axes("variants = [[1]]\n[variants.a]"),
     "a chain": _chain,
     "a circle": _circle,
     "a circle of links": _link_circle,
@@ -161,23 +164,20 @@ BOMBS: dict[str, Any] = {
     "a directory": lambda path, digits: path.mkdir(),
     "a pipe": lambda path, digits: os.mkfifo(path),
     "a device": lambda path, digits: path.symlink_to("/dev/zero"),
-    "nothing": lambda path, digits: path.write_bytes(b""),
-    "NUL": lambda path, digits: path.write_bytes(b"\0" * 1000),
-    "junk": lambda path, digits: path.write_bytes(random.Random(0).randbytes(10_000)),
-    "UTF-16": lambda path, digits: path.write_bytes(digits.encode("utf-16")),
-    "Latin": lambda path, digits: path.write_bytes(digits.encode() + "# é".encode("latin-1")),
-    "a mark of byte order": lambda path, digits: path.write_bytes(b"\xef\xbb\xbf" + digits.encode()),
+    "nothing": _text(""),
+    "NUL": _bytes(lambda digits: bytes(1000)),
+    "junk": _bytes(lambda digits: random.Random(0).randbytes(10_000)),
+    "UTF-16": _bytes(lambda digits: digits.encode("utf-16")),
+    "Latin": _bytes(lambda digits: f"{digits}# é".encode("latin-1")),
+    "a mark of byte order": _bytes(lambda digits: f"\ufeff{digits}".encode()),
     "100 MB": _sparse,
-    "a parent elsewhere": lambda path, digits: path.write_text('extends = "/etc/passwd"\nname = "x"'),
-    "a parent above": lambda path, digits: path.write_text(
-        'extends = "../../../secret.json"\nname = "x"'
-    ),
-    "NaN": lambda path, digits: path.write_text(digits + "\n[methods.kd.set]\nalpha = nan"),
-    "a date": lambda path, digits: path.write_text(digits + "\n[methods.kd.set]\nalpha = 2020-01-01"),
-    "a table for an option": lambda path, digits: path.write_text(
-        digits + "\n[methods.kd.set.alpha]\nx = 1"
-    ),
+    "a parent elsewhere": _text('extends = "/etc/passwd"\nname = "x"'),
+    "a parent above": _text('extends = "../../../secret.json"\nname = "x"'),
+    "NaN": _text("\n[methods.kd.set]\nalpha = nan", digits=True),
+    "a date": _text("\n[methods.kd.set]\nalpha = 2020-01-01", digits=True),
+    "a table for an option": _text("\n[methods.kd.set.alpha]\nx = 1", digits=True),
 }  # fmt: skip
+"""Each writes a file; all are refused."""
 
 _NAMES = st.sampled_from(sorted(shipped()))
 TARGETS = {

@@ -47,12 +47,13 @@ VALUES: st.SearchStrategy[Any] = st.one_of(
 
 CHANGES = st.lists(
     st.tuples(
-        st.integers(0, 10_000), st.sampled_from(("like", "like", "like", "set", "drop", "add", "rename")),
+        st.integers(0, 10_000),
+        st.sampled_from(("like",) * 3 + ("set", "drop", "add", "rename")),
         VALUES, st.sampled_from(TEXTS),
     ),
     min_size=1, max_size=3,
 )  # fmt: skip
-"""What is done to a tree: where (by the number of the place), what, and with which value and key."""
+"""What is done to a tree: where (the number of the place), what, and with which value and key."""
 
 DAMAGE = st.lists(
     st.tuples(

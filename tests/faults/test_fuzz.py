@@ -21,7 +21,7 @@ def test_the_harness_sees_what_should_not_be(tmp_path: Path) -> None:
     wrong = {
         "another exception": lambda value, folder: {}["x"],
         "a long message": lambda value, folder: _refuse("x", "", "z"),
-        "a file outside": lambda value, folder: (folder.parent.parent / "secret.json").write_text(""),
+        "a file outside": lambda value, folder: (folder.parents[1] / "secret.json").write_text(""),
     }  # fmt: skip
     for read in wrong.values():
         target = fuzz.Target(next(iter(TARGETS.values())).inputs, read)
