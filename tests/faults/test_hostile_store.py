@@ -288,3 +288,15 @@ def test_a_file_of_another_content_is_told_by_its_content(
     with pytest.raises(StoreError, match="was changed after it was written"):
         store.records()
     assert json.loads(path.read_bytes())["quality"] == {"accuracy": 0.6}
+
+
+def test_a_record_s_fingerprints_remove_nothing_outside_of_the_store(
+    store: Store, outside: Path, kdbench_record: Made
+) -> None:
+    (store.root / "checkpoints").mkdir()
+    victim = outside / f"q-{'c' * 12}.safetensors"
+    record = kdbench_record()
+    prints = record.fingerprints.model_copy(update={"question": "../../outside/q"})
+    store.add(record.model_copy(update={"fingerprints": prints}))
+    store.tidy(store.records())
+    assert victim.exists()
