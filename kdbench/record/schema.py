@@ -1,6 +1,6 @@
 """One immutable record a trial, failures included: all that tables and pages are made from."""
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
@@ -19,12 +19,16 @@ RETRIED: frozenset[str] = frozenset({"timeout", "crashed", "interrupted"})
 """Statuses that say nothing final about the question: the next run asks again."""
 
 
+Hash: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""Parts of it are parts of paths."""
+
+
 class Fingerprints(Frozen):
     """SHA-256 of the question, of the code that answered it, and of its environment's class."""
 
-    question: str
-    code: str
-    environment: str
+    question: Hash
+    code: Hash
+    environment: Hash
 
 
 class Origin(Frozen):

@@ -195,8 +195,7 @@ class Store:
 
     def checkpoint(self, question: str, code: str) -> Path:
         """Where a trial lies that was put away in training, or would lie."""
-        name = safe_name(f"{question}-{code[:12]}")  # a record may come from anyone
-        return inside(self.root, "checkpoints", f"{name}.safetensors")
+        return inside(self.root, "checkpoints", f"{question}-{code[:12]}.safetensors")
 
     def forget(self, question: str) -> None:
         """Remove what was put away of this question, by whatever code."""

@@ -52,7 +52,7 @@ ACTS: dict[str, tuple[str, Callable[[Store, Record], object]]] = {
     "writes a record": ("records", lambda store, record: store.add(record)),
     "asks what is answered": (
         "records",
-        lambda store, record: store.answered(record.fingerprints.question, "c" * 64),
+        lambda store, record: store.answered(record.fingerprints.question, "c" * 64, 0),
     ),
     "exports records": ("records", lambda store, record: from_folder(store.root)),
     "finds an artifact": ("artifacts", lambda store, record: store.artifact(HASH)),
@@ -290,13 +290,14 @@ def test_a_file_of_another_content_is_told_by_its_content(
     assert json.loads(path.read_bytes())["quality"] == {"accuracy": 0.6}
 
 
-def test_a_record_s_fingerprints_remove_nothing_outside_of_the_store(
-    store: Store, outside: Path, kdbench_record: Made
+@pytest.mark.parametrize("name", ["../../outside/q", "", "A" * 64, "0" * 63, "0" * 64 + "\n"])
+@pytest.mark.parametrize("key", ["question", "code"])
+def test_fingerprints_that_would_be_other_paths_are_no_fingerprints(
+    key: str, name: str, store: Store, kdbench_record: Made
 ) -> None:
-    (store.root / "checkpoints").mkdir()
-    victim = outside / f"q-{'c' * 12}.safetensors"
+    (path,) = store.paths()
     record = kdbench_record()
-    prints = record.fingerprints.model_copy(update={"question": "../../outside/q"})
-    store.add(record.model_copy(update={"fingerprints": prints}))
-    store.tidy(store.records())
-    assert victim.exists()
+    prints = record.fingerprints.model_copy(update={key: name})
+    path.write_bytes(content(record.model_copy(update={"fingerprints": prints})))
+    with pytest.raises(StoreError, match=f"fingerprints.{key}"):
+        store.records()
