@@ -76,7 +76,7 @@ def tried(target: Target, examples: int, chance: int, *, first: bool = True) -> 
 
         @seed(chance)
         @settings(
-            max_examples=max(1, round(examples * target.share)), database=None, deadline=None,
+            max_examples=max(8, round(examples * target.share)), database=None, deadline=None,
             phases=(Phase.generate,), suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         @given(target.inputs)
