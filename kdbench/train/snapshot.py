@@ -201,9 +201,10 @@ class _Unpack:
         weights, parts = dict(module.named_parameters()), dict(module.named_modules())
         if weights.keys() != plain["weights"].keys() or parts.keys() != plain["parts"].keys():
             raise ValueError(f"a {type(module).__name__} has other parts")
-        for name, weight in weights.items():
-            if self._filled(weight, plain["weights"][name]) is not weight:
-                raise ValueError(f"{name} has another shape")
+        if any(
+            self._filled(old, plain["weights"][name]) is not old for name, old in weights.items()
+        ):
+            raise ValueError(f"a {type(module).__name__} has weights of another shape")
         for name, part in parts.items():
             kept = plain["parts"][name]
             if any(type(vars(part).get(key)) not in _PLAIN for key in kept["plain"]):
