@@ -201,9 +201,7 @@ class _Unpack:
         weights, parts = dict(module.named_parameters()), dict(module.named_modules())
         if weights.keys() != plain["weights"].keys() or parts.keys() != plain["parts"].keys():
             raise ValueError(f"a {type(module).__name__} has other parts")
-        if any(
-            self._filled(old, plain["weights"][name]) is not old for name, old in weights.items()
-        ):
+        if any(self._filled(w, plain["weights"][n]) is not w for n, w in weights.items()):
             raise ValueError(f"a {type(module).__name__} has weights of another shape")
         for name, part in parts.items():
             kept = plain["parts"][name]

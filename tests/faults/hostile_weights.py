@@ -36,7 +36,8 @@ def runner() -> Any:
     state = {"head": nn.Linear(2, 2), "bank": [torch.zeros(3), torch.ones(2)]}
     return SimpleNamespace(
         student=student, state=state, private=None, optimizer=optimizer, sums={"x": torch.ones(())},
-        heard=None, notes=[], seconds=0.0, device=torch.device("cpu"), done=1, quizzed=0, updates=1, restarts=0,
+        heard=None, notes=[], seconds=0.0,
+        device=torch.device("cpu"), done=1, quizzed=0, updates=1, restarts=0,
     )  # fmt: skip
 
 
