@@ -28,7 +28,7 @@ class Fingerprints(Frozen):
 
     question: Hash
     code: Hash
-    environment: Hash
+    environment: str
 
 
 class Origin(Frozen):
