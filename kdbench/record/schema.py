@@ -19,7 +19,7 @@ RETRIED: frozenset[str] = frozenset({"timeout", "crashed", "interrupted"})
 """Statuses that say nothing final about the question: the next run asks again."""
 
 
-Hash: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Hash: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{1,64}$")]
 """Parts of it are parts of paths."""
 
 
