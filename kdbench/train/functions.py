@@ -22,6 +22,7 @@ _ALONE = frozenset({
     "torch._tensor", "torch._jit_internal",
 })  # fmt: skip
 _BELOW = ("kdbench", "timm", "torch.nn.modules", "torch.nn.parameter", "torch.optim")
+_COMPILER = Path(torch.__file__).parent / "_dynamo"
 _HOOKS: tuple[dict[int, Any], ...] = tuple(
     hooks
     for module in map(sys.modules.__getitem__, ("torch.nn.modules.module", "torch.optim.optimizer"))
@@ -68,7 +69,9 @@ class Functions(Thing):
             for owner, kept in self._kept.values()
             if not _alike(kept, vars(owner))
             for name, old in (kept | _hidden(owner, kept)).items()
-            if vars(owner).get(name) is not old and _is_called(old)
+            if vars(owner).get(name) is not old
+            and _is_called(old)
+            and not _is_compiler_s(vars(owner).get(name))
         ]
         names = [f"{_called(o)}.{name}{_place(vars(o).get(name))}" for o, name, _ in self._moved]
         same = all(map(dict.__eq__, _HOOKS, self._hooks))
@@ -108,6 +111,11 @@ def _hidden(owner: Owner, kept: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_called(one: object) -> bool:
     return callable(one) or isinstance(one, (property, staticmethod, classmethod))
+
+
+def _is_compiler_s(new: object) -> bool:
+    """Whether torch's compiler has put that there, which it does when it is first used."""
+    return isinstance(new, FunctionType) and _COMPILER in Path(new.__code__.co_filename).parents
 
 
 def _alike(kept: dict[str, Any], now: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from statistics import linear_regression
 METHODS = ("scratch", "kd", "fitnet", "ickd")
 WARM = 60.0
 """Seconds that are not looked at: caches fill."""
-FEWEST = 200
+FEWEST = 100
 """Cohorts without which a slope says nothing."""
 MOST = {"MB": 8.0, "handles": 2.0, "threads": 1.0}
 """What a process may gain in 1,000 cohorts."""
