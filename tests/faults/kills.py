@@ -125,13 +125,19 @@ KINDS: dict[str, Callable[[random.Random], Fault]] = {
 }
 TEACHER = ("a teacher's file", "a teacher's step")
 ANY = "any time"
+ENOUGH = 4
 
 
-def possible(place: Place) -> list[str]:
-    """Kinds of moments that the next run here has; those that come once a chain are first."""
+def possible(place: Place, before: list[str]) -> list[str]:
+    """Kinds of moments that the next run here has; those that come once a chain are first.
+
+    Args:
+        before: Kinds of the kills that hit here: some in the teacher's training are enough.
+    """
     if not [*place.cache.glob("pixels/*/*/about.json")]:
         return ["decoding data"]
-    if not [*place.cache.glob("teachers/*/card.json")]:
+    taught = bool([*place.cache.glob("teachers/*/card.json")])
+    if not taught and sum(kind in TEACHER for kind in before) < ENOUGH:
         return [*TEACHER]
     return [ANY, *(kind for kind in KINDS if kind not in ("decoding data", *TEACHER))]
 
@@ -219,8 +225,10 @@ def hit(folder: Path, kills: int, seed: int, workers: int) -> None:
     chains = records = 0
     while len(done) < kills:
         here = place(folder / str(chains), toml, workers, folder / "first" / "cache")
+        first = len(done)
         for number in count():
-            moment = draw(rng, possible(here), longest) if len(done) < kills else None
+            kinds = possible(here, [kill.moment.kind for kill in done[first:]])
+            moment = draw(rng, kinds, longest) if len(done) < kills else None
             kill = struck(here, f"run-{number}", moment, 20 * longest + 60)
             if not kill:
                 break
