@@ -22,6 +22,8 @@ from statistics import linear_regression
 METHODS = ("scratch", "kd", "fitnet", "ickd")
 WARM = 60.0
 """Seconds that are not looked at: caches fill."""
+ALONE = 3
+"""Processes where there are no workers: the run, their server and the tracker of resources."""
 FEWEST = 100
 """Cohorts without which a slope says nothing."""
 MOST = {"MB": 8.0, "handles": 2.0, "threads": 1.0}
@@ -66,7 +68,10 @@ def watch(process: "subprocess.Popen[bytes]", records: Path) -> dict[int, list[S
         time.sleep(1)
         done = sum(1 for _ in records.glob("*/*/*.json")) / len(METHODS)
         try:
-            for pid in family(process.pid):
+            there = list(family(process.pid))
+            if len(there) <= ALONE:
+                continue  # it draws the board, which is no cohort
+            for pid in there:
                 values = look(pid)
                 if values and time.monotonic() - began > WARM:
                     found[pid].append(Sample(done, values))
