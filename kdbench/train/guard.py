@@ -9,6 +9,7 @@ from where all was clean, now with suspicion: everything is compared after every
 
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NoReturn
@@ -25,23 +26,23 @@ BATCH: Final = "the shared batch or teacher outputs"
 _ADVICE = "it belongs to all methods: leave it, or work on a copy"
 
 
-class Thing:
+class Thing(ABC):
     """Something that belongs to all; what has moved of it is told as text, or nothing."""
 
     def glance(self) -> str:
         """What has moved, as far as it is quickly told."""
         return ""
 
+    @abstractmethod
     def moved(self) -> str:
         """What has moved."""
-        raise NotImplementedError
 
     def suspect(self) -> None:
         """Be ready to be put back."""
 
+    @abstractmethod
     def put_back(self) -> None:
         """Undo all that has moved."""
-        raise NotImplementedError
 
 
 class Violation(BaseException):
