@@ -1,5 +1,6 @@
 """Files that may come from anyone: read where they seem to lie, and only up to a size."""
 
+import json
 import stat
 from pathlib import Path
 from typing import Final, TypeVar
@@ -58,12 +59,23 @@ def parsed(model: type[_Model], path: Path, what: str, then: str, most: int = MO
         what, then: Of the error: what happened, and what to do.
 
     Raises:
-        StoreError: The file cannot be read, or says something else.
+        StoreError: The file cannot be read, says something else, or says a thing twice.
     """
     try:
-        return model.model_validate_json(read_plain(path, most))
-    except (OSError, ValidationError) as error:
+        content = read_plain(path, most)
+        found = model.model_validate_json(content)
+        json.loads(content, object_pairs_hook=_unique)
+    except (OSError, ValueError) as error:
         raise StoreError(what, mistake(error), then) from error
+    return found
+
+
+def _unique(pairs: list[tuple[str, object]]) -> None:
+    """Nothing: of a key that is there twice, one reader would believe the first, one the last."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
 
 
 def mistake(error: Exception) -> str:

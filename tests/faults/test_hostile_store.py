@@ -120,6 +120,25 @@ def test_a_file_that_is_a_link_is_refused(name: str, store: Store, outside: Path
     assert held(outside) == before
 
 
+BESIDE = {
+    "suite.json": '{"suite": "digits", "suite": "digits"}',
+    "agreements.json": '{"tables": [], "tables": []}',
+    "metrics/m.json": MetricValues(metric="m", code=HASH, origins={}, values={})
+    .content()
+    .decode()
+    .replace("{", '{"metric": "other",', 1),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_file_that_says_a_thing_twice_is_refused(name: str, store: Store) -> None:
+    path = store.root / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(BESIDE[name])
+    with pytest.raises(StoreError, match="is there twice"):
+        FILES[name](store)
+
+
 def _pipe(path: Path) -> None:
     os.mkfifo(path)
 
