@@ -4,8 +4,9 @@
 
 Without options, every kind of file that a run writes is refused once with "no space left" (the
 audit hook in `inject/`), from its first write on. With `--tmpfs`, which takes the right to mount,
-store and cache lie in a file system of so many kB that is really full. After each, there is room
-again and the same command is run once more. Prints a table, and ends with 1 if a row is amiss.
+store and cache lie in a file system that is mounted read-only, and in one of so many kB that is
+really full. After each, there is room again and the same command is run once more. Prints a table,
+and ends with 1 if a row is amiss.
 """
 
 import argparse
@@ -62,6 +63,7 @@ POINTS = {
 }
 """What is refused: the event, and the path below the folder of store and cache."""
 
+READ_ONLY = "the mount"
 SIZES = (200, 330, 1500, 2600, 2960, 2980, 3000, 3200, 3500, 3700)
 """kB of the file system: full in the index, pixels, teacher, answers, artifacts, records, board."""
 
@@ -170,6 +172,15 @@ def filled(kilobytes: int, expected: dict[str, dict[str, Any]]) -> Outcome:
         return judged(folder, full, expected)
 
 
+def read_only(expected: dict[str, dict[str, Any]]) -> Outcome:
+    """Store and cache lie in a file system that takes no writes."""
+    with mounted(65_536) as folder:
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        full = run(folder)
+        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+        return judged(folder, full, expected)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 if a row is amiss."""
     parser = argparse.ArgumentParser(
@@ -186,8 +197,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         expected = bits(reference)
         print("| full from | exit code | error | records kept | amiss |\n|---|---|---|---|---|")
         sizes = asked.tmpfs if asked.tmpfs is None else asked.tmpfs or SIZES
-        for point in asked.only if sizes is None else sizes:
-            if isinstance(point, str):
+        for point in asked.only if sizes is None else (READ_ONLY, *sizes):
+            if point == READ_ONLY:
+                name, found = READ_ONLY, read_only(expected)
+            elif isinstance(point, str):
                 name, found = point, refused(point, reference, expected)
             else:
                 name, found = f"{point} kB", filled(point, expected)
