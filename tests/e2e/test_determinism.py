@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from kdbench import engine
 from kdbench.cohort import Workbench
+from kdbench.data.decoded import pixels
 from kdbench.record import PutAway, Record, Store
 
 METHODS = ["scratch", "kd", "fitnet", "at", "rco", "metadistil"]
@@ -88,15 +90,22 @@ def test_two_runs_from_nothing_have_the_same_bits_and_another_seed_has_others(
         assert record.teacher == other[name].teacher  # one shared teacher
 
 
-@pytest.mark.parametrize("way", ["asked live", "decoded and asked anew", "put away"])
+def in_memory(*asked: Any) -> tuple[np.ndarray[Any, Any], str]:
+    """Pixels that no file is behind."""
+    mapped, digest = pixels(*asked)
+    assert isinstance(mapped, np.memmap)
+    return np.array(mapped), digest
+
+
+@pytest.mark.parametrize("way", ["asked live", "decoded and asked anew", "in memory", "put away"])
 def test_however_it_comes_by_pixels_and_answers_and_in_how_many_parts_a_trial_has_the_same_bits(
     way: str,
     tmp_path: Path,
     cohorts: Callable[..., Any],
     kdbench_answer: Callable[..., Any],
     kdbench_bench: Workbench,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # there is one path from pixels to batches, resident or mapped; what differs is how it is filled
     (cohort,) = cohorts("kd")
     usual = kdbench_answer(cohort)["kd"]
     assert usual.answers["kept"] == 1
@@ -104,6 +113,8 @@ def test_however_it_comes_by_pixels_and_answers_and_in_how_many_parts_a_trial_ha
     shutil.copytree(kdbench_bench.cache / "teachers", tmp_path / "teachers")
     if way == "asked live":
         (cohort,) = cohorts("kd", limits={"answers_gb": 0.0})
+    if way == "in memory":
+        monkeypatch.setattr("kdbench.data.split.pixels", in_memory)
     if way == "put away":
         steps = iter([False, False, True])
         bench.late = lambda seconds: next(steps, False)
