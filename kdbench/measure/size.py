@@ -39,16 +39,15 @@ def peak_memory_mb(call: Callable[[], object], device: torch.device) -> float:
     show; scratch space inside of a library's kernels does not either. The same every time, on the
     CPU to the byte.
     """
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        call()
-        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     collecting = gc.isenabled()
-    gc.disable()  # when it runs depends on what ran before
+    gc.disable()  # when it runs depends on what ran before: what it would free stays until after
     try:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            torch.cuda.reset_peak_memory_stats(device)
+            before = torch.cuda.memory_allocated(device)
+            call()
+            return (torch.cuda.max_memory_allocated(device) - before) / 2**20
         with _muted(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
             call()
     finally:
