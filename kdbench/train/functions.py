@@ -21,7 +21,7 @@ _ALONE = frozenset({
     "torch.nn", "torch.nn.functional", "torch.nn.init", "torch.random", "torch.special",
     "torch._tensor", "torch._jit_internal",
 })  # fmt: skip
-_BELOW = ("kdbench", "timm", "torch.nn.modules", "torch.nn.parameter", "torch.optim")
+_BELOW = ("kdbench", "timm.", "torch.nn.modules.", "torch.nn.parameter.", "torch.optim.")
 _COMPILER = Path(torch.__file__).parent / "_dynamo"
 _HOOKS: tuple[dict[int, Any], ...] = tuple(
     hooks
@@ -90,11 +90,7 @@ class Functions(Thing):
 
 
 def _is_watched(name: str) -> bool:
-    return (
-        name in _ALONE
-        or any(name == one or name.startswith(f"{one}.") for one in _BELOW)
-        or name.startswith("kdbench")
-    )
+    return name in _ALONE or f"{name}.".startswith(_BELOW)
 
 
 def _hidden(owner: Owner, kept: Mapping[str, Any]) -> dict[str, Any]:
