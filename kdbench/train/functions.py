@@ -47,13 +47,17 @@ class Functions(Thing):
                 kind._patch_step_function(kind.__new__(kind))
         self._kept = dict[int, tuple[Owner, dict[str, Any]]]()
         self._moved = list[tuple[Owner, str, Any]]()
+        self._seen = set[str]()
         self._hooks = [dict(hooks) for hooks in _HOOKS]
         self.learn()
 
     def learn(self, *more: str) -> None:
         """Watch the modules that came since, and those of these names."""
+        new = sys.modules.keys() - self._seen
+        self._seen |= new
         for name, module in list(sys.modules.items()):
-            if id(module) in self._kept or not (name in more or _is_watched(name)):
+            asked = name in more or (name in new and _is_watched(name))
+            if not asked or id(module) in self._kept:
                 continue
             self._kept[id(module)] = module, dict(vars(module))
             for kind in list(vars(module).values()):
