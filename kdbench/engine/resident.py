@@ -1,5 +1,6 @@
 """A worker's life, in its own process: tasks in, answers out."""
 
+import gc
 import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -31,6 +32,7 @@ def work(pipe: Connection, crumb: Any, bench: Bench, turns: Turns, place: int) -
     from kdbench.cohort import Workbench, environment
 
     torch.set_num_threads(1)
+    gc.freeze()  # what is loaded stays: it need not be looked through for what may go
     hello: Hello
     here: Workbench | None
     try:
@@ -53,6 +55,7 @@ def work(pipe: Connection, crumb: Any, bench: Bench, turns: Turns, place: int) -
             with turn.busy():
                 answer = _answer(payload, here, turn)
             pipe.send(answer)
+            gc.collect()  # students and teachers hang in cycles: they would pile up
 
 
 def _device(name: str) -> "torch.device":

@@ -1,5 +1,6 @@
 """Resident workers: one process a core, forked from a server that has torch and timm loaded."""
 
+import atexit
 import math
 import multiprocessing as mp
 import os
@@ -39,6 +40,17 @@ def warm_up() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    atexit.register(_end_unused)
+
+
+def _end_unused() -> None:
+    """End a server that no worker came from yet.
+
+    It would notice our end once it has loaded torch, and who reads our output would wait for that.
+    """
+    if server := getattr(forkserver._forkserver, "_forkserver_pid", None):
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
 
 
 @contextmanager
@@ -85,6 +97,7 @@ class Worker:
             raise Bug(hello)
         if isinstance(hello, KDBenchError):
             raise hello
+        atexit.unregister(_end_unused)
         self.environment = hello
         self.task: Any = None
         self.asked: tuple[str, ...] = ()  # keys of the teacher of its last cohort
