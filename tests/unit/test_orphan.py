@@ -1,4 +1,4 @@
-"""Workers end with the run that they belong to."""
+"""Workers and their server end with the run that they belong to."""
 
 import os
 import subprocess
@@ -34,6 +34,22 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     while _lives(worker) and time.monotonic() < end:
         time.sleep(0.05)
     assert not _lives(worker)
+
+
+UNUSED = """
+from kdbench.engine import worker
+worker.PRELOAD[:] = ["endless"]
+worker.warm_up()
+"""
+
+
+def test_a_server_that_nobody_used_does_not_hold_what_reads_the_output(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text("import time; print('here', flush=True); time.sleep(600)")
+    done = subprocess.run(
+        [sys.executable, "-c", UNUSED], env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def _lives(process: int) -> bool:
