@@ -72,10 +72,11 @@ def parsed(model: type[_Model], path: Path, what: str, then: str, most: int = MO
 
 def _unique(pairs: list[tuple[str, object]]) -> None:
     """Nothing: of a key that is there twice, one reader would believe the first, one the last."""
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
+    seen = set[str]()
+    for name, _ in pairs:
+        if name in seen:
+            raise ValueError(f"the key {name!r} is there twice")
+        seen.add(name)
 
 
 def mistake(error: Exception) -> str:

@@ -2,10 +2,11 @@
 
     python tests/benchmarks/guard.py --json guard.json
 
-One side is the training loop as a cohort runs it, with every check of the guard; the other the same
-loop of the same runners whose guard looks at nothing. They take turns in one process of one thread,
-A B A B; printed is the median of the rounds' ratios with its 95 % interval, for a pair of CIFAR's
-size and for one so small that hardly anything but the host's own work is left.
+One side is the training loop as a cohort runs it, whose guard looks after every call and step; the
+other the same loop of the same runners, whose guard looks at nothing. They take turns in one
+process of one thread, A B A B; printed is the median of the rounds' ratios with its 95 % interval,
+for a pair of CIFAR's size and for one so small that hardly anything but the host's own work is
+left.
 """
 
 import argparse
